@@ -372,13 +372,27 @@ def test_what_cannot_be_a_workflow_is_refused_with_its_line(
     assert len(workflow.DEFINED) == known
 
 
-@pytest.mark.parametrize("decorator", ["run", "signal", "update", "query", "view"])
+@pytest.mark.parametrize("decorator", ["run", "view", "on_signal"])
 @pytest.mark.parametrize("options", [{}, {"name": "x"}])
 def test_a_decorator_with_parentheses_is_refused_with_its_line(
     decorator: str, options: dict[str, str]
 ) -> None:
     message = rf"test_workflow_definitions\.py:\d+: write @workflow\.{decorator} without parentheses"
     with pytest.raises(UsageError, match=message):
+        getattr(workflow, decorator)(**options)
+
+
+@pytest.mark.parametrize("decorator", ["signal", "update", "query"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"name": ""}, "must not be empty"), ({"nam": "x"}, "takes only name=, not nam"), ({"name": 1}, "name")],
+)
+def test_a_name_that_cannot_be_one_is_refused_with_its_line(
+    decorator: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(
+        UsageError, match=rf"test_workflow_definitions\.py:\d+: @workflow\.{decorator}.*{message}"
+    ):
         getattr(workflow, decorator)(**options)
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Coroutine
 from types import FunctionType
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, overload
 
-from perdure.authoring.members import Member, Query, Run, RunRef, Signal, Update, View
+from perdure.authoring.members import Member, OnSignal, Query, Run, RunRef, Signal, Update, View
 from perdure.authoring.workflow_type import ATTRIBUTE, Definition, definition_of_class
 from perdure.errors import UsageError
 from perdure.model.generics import home_of, specialised
 from perdure.model.limits import fault_of_id
-from perdure.model.signature import hints_of, remember_local_names, takes_self
+from perdure.model.signature import hints_of, remember_local_names, takes_self, without_first
 from perdure.model.source import calling_place, place_of
 
 P = ParamSpec("P")
@@ -129,28 +129,50 @@ def _of_class(cls: type[Any], name: str, version: int, place: str) -> Definition
             "everything in one."
         )
     triggers = [
-        (spec, m.name if isinstance(m, Signal) else "")
+        (spec, m.wire_name if isinstance(m, Signal) else "")
         for m in members.values()
         for spec in getattr(m, "_triggers", ())
     ]
     run_fn = runs[0].of_class(cls)
     _see_that_a_start_fits(cls, triggers, run_fn)
     _see_that_validators_fit(members)
+    others = [m.of_class(cls) for m in members.values() if isinstance(m, OnSignal)]
+    if len(others) > 1:
+        raise UsageError(f"{place}: the workflow {cls.__name__} has more than one on_signal; keep one.")
     return Definition(
         name,
         cls,
         run_fn,
-        signals={n: m.of_class(cls) for n, m in members.items() if isinstance(m, Signal)},
-        queries={n: m.of_class(cls) for n, m in members.items() if isinstance(m, Query)},
-        updates={n: m.of_class(cls) for n, m in members.items() if isinstance(m, Update)},
+        signals=_by_name(cls, members, Signal),
+        on_signal=others[0] if others else None,
+        on_signal_arguments=without_first(others[0]) if others else None,
+        queries=_by_name(cls, members, Query),
+        updates=_by_name(cls, members, Update),
         validators={
-            n: m.validates for n, m in members.items() if isinstance(m, Update) and m.validates is not None
+            m.wire_name: m.validates
+            for m in members.values()
+            if isinstance(m, Update) and m.validates is not None
         },
         views=views,
         init_takes_arguments=_init_takes_arguments(cls, run_fn),
         triggers=triggers,
         version=version,
     )
+
+
+def _by_name(cls: type[Any], members: dict[str, Member], kind: type[Member]) -> dict[str, Callable[..., Any]]:
+    """The functions of one kind of members, by the names that travel."""
+    found: dict[str, Callable[..., Any]] = {}
+    for member in members.values():
+        if not isinstance(member, kind):
+            continue
+        if member.wire_name in found:
+            raise UsageError(
+                f"{place_of(member.fn)}: the workflow {cls.__name__} has two of kind {member.kind} named "
+                f"{member.wire_name!r}: give one of them another name."
+            )
+        found[member.wire_name] = member.of_class(cls)
+    return found
 
 
 def _see_that_validators_fit(members: dict[str, Member]) -> None:

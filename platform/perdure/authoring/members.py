@@ -8,11 +8,23 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from perdure.authoring.workflow_type import definition_of_class
 from perdure.errors import UsageError
 from perdure.model.generics import specialised
+from perdure.model.limits import fault_of_id
 from perdure.model.runtime import misuse
 from perdure.model.signature import hints_of, remember_local_names, takes_self
 from perdure.model.source import calling_place, place_of
@@ -28,6 +40,9 @@ R_co = TypeVar("R_co", covariant=True)
 S_co = TypeVar("S_co", covariant=True)
 S_contra = TypeVar("S_contra", contravariant=True)
 D = TypeVar("D", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., Any])
+
+_BY_POSITION: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def without_options(what: str, arguments: int = 1) -> Callable[[D], D]:
@@ -47,6 +62,35 @@ def without_options(what: str, arguments: int = 1) -> Callable[[D], D]:
             return decorator(*args)
 
         return cast("D", checked)
+
+    return wrap
+
+
+def with_name(what: str) -> Callable[[Callable[[Any], Member]], Callable[..., Any]]:
+    """Makes a decorator of a method take `name=`, too: the name by which others ask for it.
+
+    Args:
+        what: the decorator's name as authors write it.
+    """
+
+    def wrap(decorator: Callable[[Any], Member]) -> Callable[..., Any]:
+        @functools.wraps(decorator)
+        def checked(*args: Any, **options: Any) -> Any:
+            name = options.get("name")
+            if options.keys() - {"name"} or len(args) > 1:
+                odd = ", ".join(sorted(options.keys() - {"name"})) or "more than one argument"
+                raise UsageError(f"{calling_place()}: @{what} takes only name=, not {odd}.")
+            if name is not None and (fault := fault_of_id(name, "name")):
+                raise UsageError(f"{calling_place()}: @{what}: {fault}")
+
+            def decorate(fn: Any) -> Member:
+                member = decorator(fn)
+                member.given = name
+                return member
+
+            return decorate(args[0]) if args else decorate
+
+        return checked
 
     return wrap
 
@@ -95,16 +139,18 @@ class _MemberRef:
     """A member accessed on its class.
 
     Attributes:
-        name: of the attribute; it travels with commands.
+        name: which travels with commands: that of the attribute, or the given one.
+        attribute: its name on the class.
         fn: your function.
     """
 
-    __slots__ = ("_owner", "fn", "name")
+    __slots__ = ("_owner", "attribute", "fn", "name")
 
-    def __init__(self, owner: type[Any], name: str, fn: Callable[..., Any]) -> None:
+    def __init__(self, owner: type[Any], member: Member) -> None:
         self._owner = owner
-        self.name = name
-        self.fn = fn
+        self.name = member.wire_name
+        self.attribute = member.name
+        self.fn = member.of_class(owner)
 
     @property
     def owner(self) -> type[Any]:
@@ -126,7 +172,7 @@ class _MemberRef:
         return hints_of(self.fn).get("return", Any)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._owner.__name__}.{self.name}>"
+        return f"<{type(self).__name__} {self._owner.__name__}.{self.attribute}>"
 
 
 class SignalRef(_MemberRef, Generic[S_contra, P]):
@@ -159,6 +205,9 @@ class Member:
     Attributes:
         fn: your function.
         name: of the attribute.
+        given: the name that `name=` gives it; None when it gives none.
+        wire_name: which travels with commands; a method that overrides one of a base class keeps
+            that of the base class.
         kind: as text.
     """
 
@@ -166,7 +215,8 @@ class Member:
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.fn = fn
-        self.name = fn.__name__
+        self.name = self.wire_name = fn.__name__
+        self.given: str | None = None
         self._home: type[Any] | None = None
         self.__doc__ = fn.__doc__
         remember_local_names(fn)
@@ -174,6 +224,9 @@ class Member:
     def __set_name__(self, owner: type[Any], name: str) -> None:
         self.name = name
         self._home = owner
+        overridden = (vars(base).get(name) for base in owner.__mro__[1:])
+        inherited = next((each.wire_name for each in overridden if isinstance(each, Member)), name)
+        self.wire_name = self.given or inherited
 
     def of_class(self, cls: type[Any]) -> Callable[..., Any]:
         """The function as this class has it; the class may specialise the generic class that
@@ -210,11 +263,7 @@ class Signal(Member, Generic[P, X]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[P, X]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return (
-            SignalRef[Any, Any](owner, self.name, self.of_class(owner))
-            if instance is None
-            else self._bound(instance)
-        )
+        return SignalRef[Any, Any](owner, self) if instance is None else self._bound(instance)
 
 
 class Query(Member, Generic[P, R]):
@@ -227,11 +276,7 @@ class Query(Member, Generic[P, R]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[P, R]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return (
-            QueryRef[Any, Any, Any](owner, self.name, self.of_class(owner))
-            if instance is None
-            else self._bound(instance)
-        )
+        return QueryRef[Any, Any, Any](owner, self) if instance is None else self._bound(instance)
 
 
 class Update(Member, Generic[P, R, X]):
@@ -268,11 +313,7 @@ class Update(Member, Generic[P, R, X]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[P, X]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return (
-            UpdateRef[Any, Any, Any](owner, self.name, self.of_class(owner))
-            if instance is None
-            else self._bound(instance)
-        )
+        return UpdateRef[Any, Any, Any](owner, self) if instance is None else self._bound(instance)
 
 
 class View(Member, Generic[R]):
@@ -285,11 +326,7 @@ class View(Member, Generic[R]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[[], R]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return (
-            ViewRef[Any, Any](owner, self.name, self.of_class(owner))
-            if instance is None
-            else self._bound(instance)
-        )
+        return ViewRef[Any, Any](owner, self) if instance is None else self._bound(instance)
 
 
 @without_options("workflow.run")
@@ -304,15 +341,58 @@ def run(fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Run[P, 
     return Run(fn)
 
 
+class SignalDecorator(Protocol):
+    """`@workflow.signal(…)`."""
+
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, None]], /
+    ) -> Signal[P, Coroutine[Any, Any, None]]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, P], None], /) -> Signal[P, None]: ...
+
+
+class QueryDecorator(Protocol):
+    """`@workflow.query(…)`."""
+
+    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> Query[P, R]: ...
+
+
+class UpdateDecorator(Protocol):
+    """`@workflow.update(…)`."""
+
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> Update[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> Update[P, R, R]: ...
+
+
+class OnSignal(Member):
+    """`@workflow.on_signal`."""
+
+    kind = "on_signal"
+
+    def __get__(self, instance: object, owner: type[Any], /) -> Any:
+        return self if instance is None else self._bound(instance)
+
+
 @overload
 def signal(
     fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, None]], /
 ) -> Signal[P, Coroutine[Any, Any, None]]: ...
 @overload
 def signal(fn: Callable[Concatenate[Any, P], None], /) -> Signal[P, None]: ...
-@without_options("workflow.signal")
+@overload
+def signal(*, name: str) -> SignalDecorator: ...
+@with_name("workflow.signal")
 def signal(fn: Any, /) -> Any:
     """Mark a method, sync or async, as the handler of a one-way write; it returns nothing.
+
+    Args:
+        fn: the method.
+        name: by which others send it; by default that of the method.
 
     Raises:
         UsageError: the method cannot be one; the message names the line.
@@ -329,12 +409,18 @@ def update(
 ) -> Update[P, R, Coroutine[Any, Any, R]]: ...
 @overload
 def update(fn: Callable[Concatenate[Any, P], R], /) -> Update[P, R, R]: ...
-@without_options("workflow.update")
+@overload
+def update(*, name: str) -> UpdateDecorator: ...
+@with_name("workflow.update")
 def update(fn: Any, /) -> Any:
     """Mark a method, sync or async, as the handler of a write with an answer.
 
     If it raises, the caller gets `errors.UpdateFailed`, and the run continues. The run does not
     close before its handlers have finished.
+
+    Args:
+        fn: the method.
+        name: by which others send it; by default that of the method.
 
     Raises:
         UsageError: the method cannot be one; the message names the line.
@@ -342,14 +428,44 @@ def update(fn: Any, /) -> Any:
     return Update[Any, Any, Any](_checked(fn, "workflow.update"))
 
 
-@without_options("workflow.query")
-def query(fn: Callable[Concatenate[Any, P], R], /) -> Query[P, R]:
+@overload
+def query(fn: Callable[Concatenate[Any, P], R], /) -> Query[P, R]: ...
+@overload
+def query(*, name: str) -> QueryDecorator: ...
+@with_name("workflow.query")
+def query(fn: Any, /) -> Any:
     """Mark a plain method as a query: it reads the live run and changes nothing.
+
+    Args:
+        fn: the method.
+        name: by which others ask it; by default that of the method.
 
     Raises:
         UsageError: the method cannot be one; the message names the line.
     """
-    return Query(_plain(fn, "workflow.query"))
+    return Query[Any, Any](_plain(fn, "workflow.query"))
+
+
+@without_options("workflow.on_signal")
+def on_signal(fn: F, /) -> F:
+    """Mark the method, sync or async, that handles the signals without a handler of their own.
+
+    It takes the name of the signal, and then what the signal brings: `(self, name: str, order:
+    Order)`, or `(self, name: str, *args: Any)` for signals with any number of arguments. A signal
+    whose arguments do not fit is refused. Handlers of their own come first.
+
+    Raises:
+        UsageError: the method cannot be one; the message names the line.
+    """
+    parameters = list(inspect.signature(_checked(fn, "workflow.on_signal")).parameters.values())
+    if len(parameters) < 2 or parameters[1].kind not in _BY_POSITION:
+        raise UsageError(
+            f"{place_of(fn)}: @workflow.on_signal: {_called(fn)} must take the name of the signal first: "
+            "(self, name: str, *args: Any)."
+        )
+    if fn.__annotations__.get("return") not in (None, "None"):
+        raise UsageError(f"{place_of(fn)}: a signal has no result: {_called(fn)} must return None.")
+    return cast("F", OnSignal(fn))
 
 
 @without_options("workflow.view")

@@ -72,7 +72,7 @@ def member_for(target: object, kind: type[M], definition: Definition | None) -> 
         raise misuse(f"{target!r} is not a {word} of workflow {definition.name!r}")
     # as the class has it: overridden, or of known types
     if cls is not None and owner is not cls and issubclass(cls, owner):
-        found: object = getattr(cls, target.name)
+        found: object = getattr(cls, target.attribute)
         return found if isinstance(found, kind) else target
     return target
 

@@ -26,6 +26,9 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
         cls: your class; None for a function.
         run_fn: your function; if there is a class, its first parameter is the instance.
         signals: handlers by name; functions that take the instance first.
+        on_signal: the handler of the other signals, which takes the instance and the signal's name
+            first; None where there is none.
+        on_signal_arguments: the same function without the name: what the other signals bring.
         queries: as `signals`.
         updates: as `signals`.
         validators: the validators of updates, by the update's name.
@@ -41,6 +44,8 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
     cls: type[Any] | None
     run_fn: Callable[..., Any]
     signals: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
+    on_signal: Callable[..., Any] | None = None
+    on_signal_arguments: Callable[..., Any] | None = None
     queries: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
     updates: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
     validators: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])

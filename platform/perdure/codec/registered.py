@@ -57,6 +57,8 @@ def _check_workflow(definition: Definition) -> None:
     for kind, functions in members:
         for name, fn in functions.items():
             _check_function(fn, f"{kind} {name!r} of {what}", returns=kind != "signal")
+    if definition.on_signal_arguments is not None:
+        _check_function(definition.on_signal_arguments, f"on_signal of {what}", returns=False)
     for spec, _ in definition.triggers:
         arguments = typing.get_args(spec.value)
         _check(

@@ -41,7 +41,10 @@ def fault_of_signal(
     """
     if definition is None:
         return None
+    other = definition.on_signal_arguments
     try:
+        if other is not None and name not in definition.signals:
+            return fault_of_arguments(other, payloads, f"signal {name!r}", payload)
         return _fault(definition, definition.signals, payloads, f"signal {name!r}", name, payload)
     except ValueUnavailable:
         return None

@@ -48,7 +48,7 @@ def specialised(fn: Callable[..., Any], cls: type[Any], home: type[Any] | None) 
     copies = _copies.setdefault(cls, {})
     copy = copies.get(fn)
     if copy is None:
-        copy = copies[fn] = _copy_of(fn)
+        copy = copies[fn] = copied(fn)
         setattr(copy, _BOUND, (fn, cls, home))
     return copy
 
@@ -187,7 +187,8 @@ def _named(annotation: Any, where: Any) -> Any:
     return typing.get_type_hints(holder, vars(module) if module else {}, include_extras=True)["it"]
 
 
-def _copy_of(fn: FunctionType) -> FunctionType:
+def copied(fn: FunctionType) -> FunctionType:
+    """A function with the same code, and its own annotations."""
     copy = FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
     copy.__kwdefaults__ = fn.__kwdefaults__
     copy.__annotations__ = fn.__annotations__

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from perdure.errors import UsageError
-from perdure.model.generics import class_hints, original_of, resolved
+from perdure.model.generics import class_hints, copied, original_of, resolved
 from perdure.model.source import is_ours, place_of
 
 if TYPE_CHECKING:
@@ -131,6 +131,16 @@ def remember_local_names(fn: Callable[..., Any]) -> None:
         frame = frame.f_back
     if found:
         _local_names[fn] = found
+
+
+def without_first(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A copy of a method, to read its signature, without the first parameter after `self`."""
+    assert isinstance(fn, FunctionType)  # by its decorator
+    copy = copied(fn)
+    first, _, *others = inspect.signature(fn).parameters.values()
+    copy.__dict__["__signature__"] = inspect.Signature([first, *others])
+    share_local_names(original_of(fn), copy)
+    return copy
 
 
 def share_local_names(fn: Callable[..., Any], wrapper: Callable[..., Any]) -> None:

@@ -120,8 +120,11 @@ class Signals:
             return None
         is_unchecked = shown_id >= self._unseen_since if is_replaying else event_id != shown_id
         name, definition = event.name, self._definition
-        fn = definition.signals.get(name)
+        fn = reader = definition.signals.get(name)
+        first: tuple[Any, ...] = ()
         if fn is None:
+            fn, reader, first = definition.on_signal, definition.on_signal_arguments, (name,)
+        if fn is None or reader is None:
             if not is_unchecked:
                 raise errors.ReplayError(self._run_id, shown_id, f"signal {name!r}", "has no such handler")
             known = ", ".join(sorted(definition.signals)) or "none"
@@ -129,13 +132,13 @@ class Signals:
             self.unhandled.append(Unhandled(event_id, event, why))
             return None
         try:
-            args, kwargs = arguments(self._payloads, fn, event.input, f"signal {name!r}")
+            args, kwargs = arguments(self._payloads, reader, event.input, f"signal {name!r}")
         except errors.PayloadError as error:
             if not is_unchecked or isinstance(error, errors.ValueUnavailable):
                 raise
             self.unhandled.append(Unhandled(event_id, event, str(error)))
             return None
-        return fn, args, kwargs
+        return fn, (first + args if first else args), kwargs
 
 
 def ignored_of(unhandled: Unhandled) -> ev.CommandIgnored:

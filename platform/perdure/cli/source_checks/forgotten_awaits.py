@@ -25,7 +25,12 @@ VALUE_CALLS: Final = (
 )  # fmt: skip
 """Builtins that need the value of an argument."""
 OF_COROUTINES: Final = ("close", "send", "throw")
-ENDINGS: Final = ("perdure.workflow.run", "perdure.workflow.signal", "perdure.workflow.defn")
+ENDINGS: Final = (
+    "perdure.workflow.run",
+    "perdure.workflow.signal",
+    "perdure.workflow.on_signal",
+    "perdure.workflow.defn",
+)
 """Functions whose result is never awaited."""
 
 
