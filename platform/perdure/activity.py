@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from types import FunctionType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from weakref import WeakKeyDictionary
 
 from perdure.authoring.activity_call import ActivityCall
 from perdure.authoring.attempt import (
@@ -37,6 +38,7 @@ from perdure.authoring.streams import activity_stream as stream
 from perdure.authoring.transaction import TABLE, transactional
 from perdure.errors import RetryAfter, UsageError
 from perdure.model.duration import Duration
+from perdure.model.generics import specialised
 from perdure.model.options import ActivityOptions
 from perdure.model.runtime import current, misuse
 from perdure.model.signature import (
@@ -88,6 +90,10 @@ DEFINED: Final[list[Activity[..., Any]]] = []
 """Every activity and step of this process, in the order of definition."""
 
 
+_inherited: Final[WeakKeyDictionary[type[Any], dict[Any, Any]]] = WeakKeyDictionary()
+"""The inherited activities of each class, by the activity of the base class."""
+
+
 class Activity(Generic[P, R]):
     """An activity, as returned by `@activity.defn`.
 
@@ -100,13 +106,14 @@ class Activity(Generic[P, R]):
         defaults: its options, compiled; those of `.options(…)` for what that returns.
         is_local: a step.
         is_async: the function is `async def`.
-        owner: the class that a method is written in, else None.
+        owner: the class that has the method, else None.
         attribute: the name under which the class has it; empty for functions.
         keeps_result: the function keeps its result where it takes effect.
         reconcile: looks up the outcome of an attempt that was interrupted; None: nothing can.
         faked_by: what `testing.fake` put in its place, without `self`; read it from `definition`.
         definition: the one that the decorator made, of which this may be a view: with options, or
             without `self`.
+        stand_ins: what subclasses serve under its name; fakes go to them, too.
     """
 
     __wrapped__: Callable[..., Any]
@@ -123,6 +130,7 @@ class Activity(Generic[P, R]):
         self.reconcile: Callable[..., Any] | None = None
         self.faked_by: Callable[..., Any] | None = None
         self.definition: Activity[..., Any] = self
+        self.stand_ins: list[Activity[..., Any]] = []
         self._fn = fn
         self._instance: object = None
         self._signature = signature_of(fn)
@@ -217,9 +225,12 @@ class Activity(Generic[P, R]):
     @overload
     def __get__(self: Activity[Concatenate[T, Q], R], instance: T, owner: type[T], /) -> Activity[Q, R]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        if instance is None or not self.attribute:
+        if not self.attribute:
             return self
-        view = self._view()
+        found = self if owner is self.owner else self.of_class(owner)
+        if instance is None:
+            return found
+        view = found._view()  # noqa: SLF001  an Activity, too
         view._instance = instance  # noqa: SLF001  an Activity, too
         return view
 
@@ -228,10 +239,37 @@ class Activity(Generic[P, R]):
             raise TypeError(
                 f"the activity {self.name!r} of an instance cannot be pickled; take it from the class"
             )
+        if self.owner is not None:
+            name = f"{self.owner.__qualname__}.{self.attribute}"
+            return _find, (self.owner.__module__, name, self.defaults)
         return _find, (self.__module__, self._fn.__qualname__, self.defaults)
 
     def __repr__(self) -> str:
         return f"<{'step' if self.is_local else 'activity'} {self.name}>"
+
+    def of_class(self, cls: type[Any]) -> Activity[P, R]:
+        """The activity as a subclass inherits it: with its own instance, and the name
+        `Subclass.method` where none was given to it.
+        """
+        inherited = _inherited.setdefault(cls, {})
+        found = inherited.get(self)
+        if found is None:
+            found = inherited[self] = self.stand_in_for(cls, self._name_in(cls))
+        return found
+
+    def stand_in_for(self, cls: type[Any], name: str) -> Activity[P, R]:
+        """A method of a class under another name."""
+        view = self.definition._view()  # noqa: SLF001  an Activity, too
+        view.definition, view.owner, view.name = view, cls, name
+        view.stand_ins = []
+        view._fn = specialised(self._fn, cls, self.owner)  # noqa: SLF001
+        view.__dict__.pop("returns", None)
+        return cast("Activity[P, R]", view)
+
+    def _name_in(self, cls: type[Any]) -> str:
+        if self.name != _qualname(self._fn):
+            return self.name
+        return f"{cls.__qualname__.rpartition('<locals>.')[2]}.{self.attribute}"
 
     def _view(self) -> Activity[P, R]:
         view = cast("Activity[P, R]", Activity.__new__(Activity))
@@ -479,8 +517,12 @@ def _name(fn: FunctionType, given: object) -> str:
     if given is None:
         if fn.__name__ == "<lambda>":
             raise UsageError("a lambda has no name by which workers could find it; write a `def`.")
-        return fn.__qualname__.rpartition("<locals>.")[2]
+        return _qualname(fn)
     return valid(given, "name")
+
+
+def _qualname(fn: Callable[..., Any]) -> str:
+    return fn.__qualname__.rpartition("<locals>.")[2]
 
 
 def _only(allowed: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:

@@ -69,8 +69,10 @@ class Registry:
         """
         near = _modules_near(module)
         workflows, ambiguous = _chosen(workflow.DEFINED, near, "workflow types")
-        activities, unclear = _chosen(activity.DEFINED, near, "activities")
-        registry = cls.of(workflows, activities, activity.PROVIDERS)
+        activities, unclear = _chosen(
+            _with_inherited(activity.DEFINED, activity.PROVIDERS), near, "activities"
+        )
+        registry = cls._of(workflows, activities, activity.PROVIDERS)
         registry.ambiguous = ambiguous
         registry.app = _app_near(near) if app is None else app
         registry.activities |= {name: _failing(name, message) for name, message in unclear.items()}
@@ -93,8 +95,19 @@ class Registry:
             app: codec, interceptors and store of large payloads.
 
         Raises:
-            UsageError: two types or two activities have one name.
+            UsageError: two types or two activities have one name, also if one of them is inherited.
         """
+        providers = list(providers)
+        return cls._of(workflows, _with_inherited(activities, providers), providers, app)
+
+    @classmethod
+    def _of(
+        cls,
+        workflows: Iterable[Any],
+        activities: Iterable[Activity[..., Any]],
+        providers: Iterable[Any],
+        app: App = NO_APP,
+    ) -> Registry:
         registry = cls(app=app)
         for each in workflows:
             definition = each if isinstance(each, Definition) else workflow.definition_of(each)
@@ -113,6 +126,60 @@ class Registry:
                 )
             registry.providers[each.provides] = each
         return registry
+
+
+def _with_inherited(
+    activities: Iterable[Activity[..., Any]], providers: Iterable[Any]
+) -> list[Activity[..., Any]]:
+    """Activities, and those that provided classes inherit.
+
+    The activity of a base class that is not provided itself is served by the one subclass that is.
+
+    Raises:
+        UsageError: a method of a subclass replaces an activity and is none.
+    """
+    classes = [each.provides for each in providers if isinstance(each, activity.Provider)]
+    inherited = [each for cls in dict.fromkeys(classes) for each in _inherited_by(cls)]
+    found: list[Activity[..., Any]] = []
+    for each in activities:
+        owner: Any = getattr(each, "owner", None)
+        heirs = [cls for cls in dict.fromkeys(classes) if owner is not None and issubclass(cls, owner)]
+        found += [each] if owner is None or owner in heirs or not heirs else _served_by(each, heirs)
+    return found + inherited
+
+
+def _served_by(base: Activity[..., Any], heirs: list[type[Any]]) -> list[Activity[..., Any]]:
+    """What serves an activity of a class that is not provided."""
+    if any(getattr(cls, base.attribute).name == base.name for cls in heirs):
+        return []  # the name was given: they inherit it
+    if len(heirs) > 1:
+        names = " and ".join(cls.__name__ for cls in heirs)
+        message = (
+            f"activity {base.name!r} is a method of a base class of {names}: call it on the one that you "
+            f"mean, as in {heirs[0].__name__}.{base.attribute}(…)"
+        )
+        return [_failing(base.name, message)]
+    if [each.owner for each in base.stand_ins] != heirs:
+        own: Activity[..., Any] = getattr(heirs[0], base.attribute)
+        base.stand_ins[:] = [own.stand_in_for(heirs[0], base.name)]
+        base.stand_ins[0].faked_by = base.faked_by
+    return list(base.stand_ins)
+
+
+def _inherited_by(cls: type[Any]) -> list[Activity[..., Any]]:
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        for name, value in vars(base).items():
+            before = found.get(name)
+            if isinstance(value, Activity):
+                found[name] = value
+            elif before is not None:
+                raise UsageError(
+                    f"{place_of(value) if isinstance(value, FunctionType) else base.__qualname__}: "
+                    f"{base.__name__}.{name} replaces the activity {before.name!r}: put @activity.defn "
+                    "above it."
+                )
+    return [getattr(cls, name) for name, value in found.items() if value.owner is not cls]
 
 
 def _modules_near(module: str) -> set[str]:
@@ -206,5 +273,7 @@ def _function(thing: Any) -> Any:
 
 
 def _name(thing: Any) -> str:
-    shown = getattr(thing, "cls", None) or _function(thing)
+    if isinstance(thing, Activity) and thing.owner is not None:
+        return f"{thing.owner.__module__}.{thing.owner.__qualname__}.{thing.attribute}"
+    shown: Any = getattr(cast("Any", thing), "cls", None) or _function(thing)
     return f"{shown.__module__}.{shown.__qualname__}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from perdure.activity import Activity, Attempt, Info, running
 from perdure.errors import UsageError
@@ -37,11 +37,17 @@ def fake(target: Activity[P, R], fn: Callable[P, R | Awaitable[R]], /) -> Genera
     if not callable(fn):
         raise UsageError(f"{calling_place()}: the fake of {target!r} must be a function, not {fn!r}.")
     definition = target.definition
-    before, definition.faked_by = definition.faked_by, fn
+    before = definition.faked_by
+    _put(definition, fn)
     try:
         yield
     finally:
-        definition.faked_by = before
+        _put(definition, before)
+
+
+def _put(definition: Activity[..., Any], fn: Callable[..., Any] | None) -> None:
+    for each in (definition, *definition.stand_ins):
+        each.faked_by = fn
 
 
 @contextmanager
