@@ -281,6 +281,7 @@ def as_data(state: RunState) -> dict[str, Any]:
         number: {name: getattr(later, name) for name in LaterState.__slots__}
         for number, later in (state.later or {}).items()
     }
+    data["parts"] = {kind: part for kind, part in (state.parts or {}).items() if part}
     return data
 
 

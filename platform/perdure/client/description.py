@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perdure.codec.readable import Open, as_it_is
 from perdure.codec.records import decode_event_record
+from perdure.core.machines.compensation import Compensations
 from perdure.core.run import fold
 from perdure.core.state import ActivityState, ActivityStatus
 from perdure.model.failure import described
@@ -273,7 +274,7 @@ def describe(
 
 
 def _compensations(run: RunState) -> Iterator[PendingCompensation]:
-    for number, each in (run.compensations or {}).items():
+    for number, each in run.part(Compensations).items():
         yield PendingCompensation(
             number,
             each.name,

@@ -143,8 +143,9 @@ class Machine:
         cancelling: for each action that cancels something, when it has an effect.
         wakes: the events that workflow code can notice.
         due: the command that a timer of a kind becomes when it fires.
-        holds: the attribute of the run that holds what the machine has open. `waits` and `close`
-            are called only while it is not empty; without one, always.
+        holds: the class (`RunState.part`) or the attribute of the run that holds what the machine
+            has open. `waits` and `close` are called only while it is not empty; without one,
+            always.
         waits: (run, limit) to what an open run waits for, at most `limit` of them.
         close: (run, outbox): stop everything open, since the run is about to end.
         leave: called in place of `close` when another run continues this one; None: `close` is
@@ -164,7 +165,7 @@ class Machine:
     cancelling: Mapping[type[ac.Action], Cancelling] = field(default_factory=dict[Any, Any])
     wakes: frozenset[type[ev.Event]] = frozenset()
     due: Mapping[TimerKind, Callable[[Timer], cm.AnyCommand]] = field(default_factory=dict[Any, Any])
-    holds: str = ""
+    holds: type[Any] | str = ""
     waits: Callable[[RunState, int], list[Wait]] | None = None
     close: Callable[[RunState, Outbox | None], None] | None = None
     leave: Callable[[RunState, Outbox | None], None] | None = None

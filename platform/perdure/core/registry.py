@@ -100,7 +100,10 @@ def _holding(machine: Machine) -> Callable[[RunState], object]:
     """Return the function that says whether the machine has anything open in a run. Most runs use
     few machines, so this saves most calls of `waits` and `close`.
     """
-    return attrgetter(machine.holds) if machine.holds else _always
+    kind = machine.holds
+    if isinstance(kind, str):
+        return attrgetter(kind) if kind else _always
+    return lambda run: run.has(kind)
 
 
 def _always(run: RunState) -> bool:

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, TypeVar
 
 from perdure.core import requests
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions
 from perdure.model.states import Status
+
+P = TypeVar("P")
 
 
 class Phase(IntEnum):
@@ -125,33 +127,6 @@ class LaterState:
         self.answer = 0
 
 
-class CompensationStatus(IntEnum):
-    """Status of a compensation."""
-
-    RUNNING = 1
-    RETRYING = 2
-    COMPLETED = 3
-    FAILED = 4
-
-
-class CompensationState(NamedTuple):
-    """A compensation that has failed, and has another attempt.
-
-    Attributes:
-        name: of the function.
-        failed_at: when it failed first, microseconds.
-        attempt: the current one, from 2.
-        failure: of the attempt before.
-        retry_at: when the current attempt began, or begins, microseconds.
-    """
-
-    name: str
-    failed_at: int
-    attempt: int
-    failure: FailureInfo
-    retry_at: int
-
-
 class ChildStatus(IntEnum):
     """Status of a child."""
 
@@ -226,12 +201,10 @@ class RunState:
         tokens: all of them, by number.
         later: the attempts that wait, or have waited, for a result from outside: the last one of
             each activity, by number; None when there was none.
-        compensations: those that have failed and are tried again, by number; None: none has.
+        parts: the state of machines that few runs use, by its class (`part`); None: there is none.
         uncompensated: the message about compensations that failed; empty: none did.
         cancels: how often a cancellation was recorded.
         cancelled_at: the last time, microseconds.
-        messages: to other workflows, that are not answered: by number, what was sent and when,
-            microseconds.
         requests: kind and id of each recorded request but the start, to a hash of its content
             (`core.requests`) that only this process understands.
         promises: requests of workflows that the run will answer: by subject, the address and the id
@@ -256,7 +229,6 @@ class RunState:
         "cancels",
         "children",
         "closed_at",
-        "compensations",
         "ended_updates",
         "failure",
         "input_offset",
@@ -265,9 +237,9 @@ class RunState:
         "last_event_id",
         "last_hash",
         "later",
-        "messages",
         "next_run_id",
         "open_updates",
+        "parts",
         "phase",
         "promises",
         "reason",
@@ -309,16 +281,32 @@ class RunState:
         self.updates: dict[str, int] = {}
         self.open_updates: dict[int, tuple[str, str, int]] = {}
         self.ended_updates: dict[int, int] = {}
-        self.messages: dict[int, tuple[ev.MessageSent, int]] = {}
         self.tokens: dict[int, TokenState] = {}
         self.later: dict[int, LaterState] | None = None
-        self.compensations: dict[int, CompensationState] | None = None
+        self.parts: dict[type[Any], Any] | None = None
         self.uncompensated = ""
         self.cancels = 0
         self.cancelled_at = 0
         self.input_partition = self.input_offset = -1
         self.requests: dict[requests.Key, int] = {}
         self.promises: dict[str, dict[tuple[str, str], None]] = {}
+
+    def part(self, kind: type[P]) -> P:
+        """What a machine keeps in the run, as an object of a class of its own: empty at first.
+
+        Args:
+            kind: the class, a `dict` or `set` of its own name; called without arguments.
+        """
+        if self.parts is None:
+            self.parts = {}
+        found: P | None = self.parts.get(kind)
+        if found is None:
+            found = self.parts[kind] = kind()
+        return found
+
+    def has(self, kind: type[Any]) -> bool:
+        """Whether a machine keeps anything in the run under this class."""
+        return bool(self.parts and self.parts.get(kind))
 
     def answers_to(self, run_id: str) -> bool:
         """Whether this run handles commands for that run: it is that run, or continues it.

@@ -44,16 +44,6 @@ PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 PAUSE_US: Final = 1_000_000
 """Delay of the next run if a run continues as new without having waited for anything, microseconds.
 It keeps such a workflow from using up the engine."""
-CHANGES: Final = (
-    cm.StartWorkflow,
-    cm.SignalWorkflow,
-    cm.UpdateWorkflow,
-    cm.CancelWorkflow,
-    cm.TerminateWorkflow,
-    cm.ResolveToken,
-    cm.FailToken,
-)
-"""The requests that change something, unless they are refused."""
 
 
 class Activation:
@@ -173,9 +163,9 @@ class Activation:
         in silence. Others are logged, since the client may die before it gets the answer.
         """
         self.outbox.reply(command, reply)
-        if type(reply) is not Refused or not isinstance(command, CHANGES) or reply.code == "rejected":
+        if type(reply) is not Refused or not isinstance(command, cm.Change) or reply.code == "rejected":
             return  # a rejection by a validator is an intended answer
-        taken = self._quarantine.current or command
+        taken: Any = self._quarantine.current or command
         if self._can_answer(command.reply_to, taken):
             self.outbox.refused.append((command, reply))
         else:

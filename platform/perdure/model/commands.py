@@ -41,7 +41,13 @@ class Request(Command, frozen=True):
     reply_to: str = ""
 
 
-class StartWorkflow(Request, frozen=True, kw_only=True):
+class Change(Request, frozen=True):
+    """A request that changes something, unless it is refused. A refusal that no client can receive
+    becomes a dead letter.
+    """
+
+
+class StartWorkflow(Change, frozen=True, kw_only=True):
     """`input` is recorded; `attributes` is JSON of an object, or empty; `trace` as in
     `perdure.tracing`. With a `signal_name` it is signal-with-start: the run that was started, or
     that was open and is attached to, gets the signal, in the same command. With an `update_name`
@@ -64,7 +70,7 @@ class StartWorkflow(Request, frozen=True, kw_only=True):
     context: bytes = b""
 
 
-class SignalWorkflow(Request, frozen=True, kw_only=True):
+class SignalWorkflow(Change, frozen=True, kw_only=True):
     name: str
     input: bytes = b"[]"
     trace: str = ""
@@ -93,7 +99,7 @@ class ReadHistory(Request, frozen=True, kw_only=True):
     from_event_id: int = 1
 
 
-class UpdateWorkflow(Request, frozen=True, kw_only=True):
+class UpdateWorkflow(Change, frozen=True, kw_only=True):
     """A write with an answer; accepted once the validator has agreed. `AwaitWorkflow` with its
     request id as `update_id` asks for the answer.
     """
@@ -103,7 +109,7 @@ class UpdateWorkflow(Request, frozen=True, kw_only=True):
     trace: str = ""
 
 
-class CancelWorkflow(Request, frozen=True, kw_only=True):
+class CancelWorkflow(Change, frozen=True, kw_only=True):
     """`started_by`: only the run that the start with this request id has led to; empty: whichever
     run it is.
     """
@@ -112,7 +118,7 @@ class CancelWorkflow(Request, frozen=True, kw_only=True):
     started_by: str = ""
 
 
-class TerminateWorkflow(Request, frozen=True, kw_only=True):
+class TerminateWorkflow(Change, frozen=True, kw_only=True):
     """`started_by` as of `CancelWorkflow`."""
 
     reason: str = ""
@@ -261,7 +267,7 @@ class AnswerMessage(Answer, frozen=True, kw_only=True, gc=True):
     """The answer to a message to another workflow."""
 
 
-class AnswerToken(Request, frozen=True, kw_only=True, gc=True):
+class AnswerToken(Change, frozen=True, kw_only=True, gc=True):
     """The answer to a token. It needs no request id, since repeating an equal answer changes
     nothing.
 

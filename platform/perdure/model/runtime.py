@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from types import FrameType
     from uuid import UUID
 
+    from perdure.model.actions import Action, AnyAction
     from perdure.model.dead_letters import RecordHeader
+    from perdure.model.events import Event
     from perdure.model.info import Info
     from perdure.model.options import ActivityOptions
     from perdure.model.payloads import AvroSchema
+
+    Settle = Callable[[Future[Any], Any], None]
+    """(future, event): gives the future of an action the value or the exception that the event
+    stands for. The future may be done: the wait was cancelled."""
 
 
 class ActivitySpec(Protocol):
@@ -211,6 +217,35 @@ class WorkflowRuntime:
 
         Raises:
             UsageError: the loop is read only, or the arguments cannot be encoded.
+        """
+        raise NotImplementedError
+
+    def ask(
+        self,
+        what: str,
+        action: type[AnyAction],
+        *fields: Any,
+        answer: type[Event],
+        settle: Settle,
+        cancel: type[Action] | None = None,
+    ) -> Awaitable[Any]:
+        """Ask for an action that one event answers later.
+
+        Args:
+            what: says what the code does, for a message: "send a message to a workflow".
+            action: its class; its first field is a number, which counts the run's actions of this
+                class from 1.
+            fields: its other fields.
+            answer: the class of the event, which has the same number.
+            settle: ends the future.
+            cancel: the class of the action that is asked for when the wait is cancelled; its only
+                field is the number. None: nobody is told of the end of the wait.
+
+        Returns:
+            The future of the answer.
+
+        Raises:
+            UsageError: the loop is read only.
         """
         raise NotImplementedError
 

@@ -401,7 +401,7 @@ def _on_activity_cancelled(run: LiveRun, event: ev.ActivityCancelled) -> None:
 
 
 def _on_other(run: LiveRun, event: ev.AnyEvent) -> None:
-    """Apply an event of a child, or of a message to another workflow."""
+    """Apply an event of a child."""
     run.runtime.others.apply(event)
 
 
@@ -409,7 +409,13 @@ def _on_token(run: LiveRun, event: ev.AnyEvent) -> None:
     run.runtime.tokens.apply(event)
 
 
+def _on_answer(run: LiveRun, event: ev.AnyEvent) -> None:
+    """Apply the event that answers an action, of any kind."""
+    run.runtime.awaited.apply(event)
+
+
 _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
+    **dict.fromkeys(WAKES, _on_answer),
     ev.WorkflowStarted: LiveRun.on_start,
     ev.WorkflowBegun: LiveRun.on_begin,
     ev.SignalReceived: LiveRun.on_signal,
@@ -424,7 +430,6 @@ _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
     ev.ChildCompleted: _on_other,
     ev.ChildFailed: _on_other,
     ev.ChildCancelled: _on_other,
-    ev.MessageAnswered: _on_other,
     ev.TokenResolved: _on_token,
     ev.TokenFailed: _on_token,
     ev.TokenExpired: _on_token,

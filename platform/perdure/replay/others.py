@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from perdure.model.failure import FailureInfo
     from perdure.model.payloads import Payloads
     from perdure.model.runtime import ChildOptions, WorkflowSpec
+    from perdure.replay.awaited import Awaited
     from perdure.replay.futures import RunFuture
     from perdure.replay.loop import RunLoop
 
@@ -34,17 +35,17 @@ class OtherRuns:
     Args:
         loop: of the run.
         payloads: encodes arguments and decodes results.
+        awaited: the messages whose answers the code awaits, and other actions.
     """
 
-    __slots__ = ("_children", "_count", "_loop", "_messages", "_payloads", "_sent")
+    __slots__ = ("_awaited", "_children", "_count", "_loop", "_payloads")
 
-    def __init__(self, loop: RunLoop, payloads: Payloads) -> None:
+    def __init__(self, loop: RunLoop, payloads: Payloads, awaited: Awaited) -> None:
         self._loop = loop
         self._payloads = payloads
+        self._awaited = awaited
         self._count = 0
         self._children: dict[int, Child] = {}
-        self._sent = 0
-        self._messages: dict[int, tuple[str, WorkflowSpec | None, str, RunFuture]] = {}
 
     # ---- asked by workflow code
 
@@ -96,23 +97,26 @@ class OtherRuns:
         self, what: str, workflow_id: str, name: str, payload: bytes, workflow: WorkflowSpec | None
     ) -> RunFuture:
         """Send a message, and return the future of its answer. See `WorkflowRuntime`."""
-        loop = self._loop
-        loop.refuse_if_read_only("send a message to a workflow")
-        if loop.is_evicted:
-            return InertFuture(loop, 0)
-        self._sent = number = self._sent + 1
-        loop.actions.items.append(SendMessage(number, what, workflow_id, name, payload))
-        future = loop.create_future()
-        self._messages[number] = what, workflow, workflow_id, future
-        return future
+
+        def settle(future: Any, event: ev.MessageAnswered) -> None:
+            self._settle(future, event, what, workflow_id=workflow_id, workflow=workflow)
+
+        return self._awaited.ask(
+            "send a message to a workflow",
+            SendMessage,
+            what,
+            workflow_id,
+            name,
+            payload,
+            answer=ev.MessageAnswered,
+            settle=settle,
+            cancel=None,
+        )
 
     # ---- what has become of them
 
     def apply(self, event: Any) -> None:
-        """Apply an event: resolve or reject the future that waits for it."""
-        if type(event) is ev.MessageAnswered:
-            self._answer(event)
-            return
+        """Apply an event of a child: resolve or reject the future that waits for it."""
         child = self._children.get(event.number)
         if child is None:
             return
@@ -133,11 +137,15 @@ class OtherRuns:
                 ended = self._ended(child.workflow_id, event.status, event.failure, event.reason)
                 _reject(child.ended, errors.ChildFailed(*ended, child.workflow_id))
 
-    def _answer(self, event: ev.MessageAnswered) -> None:
-        found = self._messages.pop(event.number, None)
-        if found is None:
-            return
-        what, workflow, workflow_id, future = found
+    def _settle(
+        self,
+        future: Any,
+        event: ev.MessageAnswered,
+        what: str,
+        *,
+        workflow_id: str,
+        workflow: WorkflowSpec | None,
+    ) -> None:
         match event.outcome:
             case "accepted":  # an update is known by the id of the message
                 _resolve(future, f"{self._loop.run_id}/message/{event.number}")
@@ -184,11 +192,10 @@ class OtherRuns:
 
     def release(self) -> list[Any]:
         """Return the awaited futures of an evicted run, for `eviction`."""
-        futures: list[Any] = [future for *_, future in self._messages.values()]
+        futures: list[Any] = []
         for child in self._children.values():
             futures += (child.started, child.ended)
         self._children.clear()
-        self._messages.clear()
         return futures
 
 

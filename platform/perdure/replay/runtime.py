@@ -14,6 +14,7 @@ from perdure.model.actions import CancelActivity, ProduceRecord, ScheduleActivit
 from perdure.model.dead_letters import RecordHeader
 from perdure.model.runtime import WorkflowRuntime
 from perdure.replay.attributes import Attributes
+from perdure.replay.awaited import Awaited
 from perdure.replay.compensations import Compensations
 from perdure.replay.conditions import Condition
 from perdure.replay.deadlines import LATEST
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FrameType
 
+    from perdure.model.actions import AnyAction
     from perdure.model.info import Info
     from perdure.model.options import ActivityOptions
     from perdure.model.payloads import AvroSchema, Payloads
@@ -60,6 +62,7 @@ class RunRuntime(WorkflowRuntime):
 
     __slots__ = (
         "_attributes",
+        "_awaited",
         "_compensations",
         "_info",
         "_loop",
@@ -105,6 +108,7 @@ class RunRuntime(WorkflowRuntime):
         )
         self._secret = secret
         self._attributes: Attributes | None = None
+        self._awaited: Awaited | None = None
         self._others: OtherRuns | None = None
         self._patches: Patches | None = None
         self._tokens: Tokens | None = None
@@ -121,8 +125,15 @@ class RunRuntime(WorkflowRuntime):
     def others(self) -> OtherRuns:
         """Children, and messages to other workflows."""
         if self._others is None:
-            self._others = OtherRuns(self._loop, self._payloads)
+            self._others = OtherRuns(self._loop, self._payloads, self.awaited)
         return self._others
+
+    @property
+    def awaited(self) -> Awaited:
+        """Actions that one event answers."""
+        if self._awaited is None:
+            self._awaited = Awaited(self._loop)
+        return self._awaited
 
     @property
     def patches(self) -> Patches:
@@ -250,6 +261,10 @@ class RunRuntime(WorkflowRuntime):
         self.records = number = self.records + 1
         loop.actions.items.append(ProduceRecord(number, topic, key, data, typed))
 
+    def ask(self, what: str, action: type[AnyAction], *fields: Any, **answered: Any) -> RunFuture:
+        """Ask for an action that one event answers. See `WorkflowRuntime`."""
+        return self.awaited.ask(what, action, *fields, **answered)
+
     def set_attributes(self, values: bytes) -> None:
         """Set attributes of the run. See `WorkflowRuntime`."""
         if self._attributes is None:
@@ -336,7 +351,7 @@ class RunRuntime(WorkflowRuntime):
         """Return the awaited futures of an evicted run, for `eviction`."""
         futures: list[Any] = [future for _, future in self.activities.waiting.values()]
         self.activities.waiting.clear()
-        for each in (self._others, self._tokens):
+        for each in (self._others, self._awaited, self._tokens):
             if each is not None:
                 futures += each.release()
         return futures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.core.machines.compensation import SAID_BYTES
+from perdure.core.machines.compensation import SAID_BYTES, Compensations
 from perdure.core.run import public_state, waits_of
 from perdure.model import commands as cm
 from perdure.model import events as ev
@@ -24,8 +24,7 @@ def test_one_that_has_failed_is_waited_for_with_its_next_attempt(run: Driven) ->
     assert waits_of(run.state) == (Wait("compensation", "refund", 1, 2, NOW, NOW + SECOND),)
     run.record(ev.CompensationAttemptFailed(1, "refund", 2, BROKEN, NOW + 3 * SECOND))
     assert waits_of(run.state) == (Wait("compensation", "refund", 1, 3, NOW, NOW + 3 * SECOND),)
-    assert run.state.compensations is not None
-    assert run.state.compensations[1].failure == BROKEN
+    assert run.state.part(Compensations)[1].failure == BROKEN
 
 
 def test_one_that_fails_the_first_time_is_named_too() -> None:
@@ -60,7 +59,7 @@ def test_many_that_fail_are_named_as_far_as_there_is_room() -> None:
 
 def test_a_run_that_closes_waits_for_none(run: Driven) -> None:
     run.record(ev.WorkflowTerminated("fire"))
-    assert not run.state.compensations
+    assert not run.state.has(Compensations)
 
 
 def test_one_that_is_over_does_not_complete_again(run: Driven) -> None:

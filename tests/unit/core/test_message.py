@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from perdure.core.machines.message import Messages
 from perdure.core.registry import ANSWERS
 from perdure.core.run import waits_of
 from perdure.model import addresses
@@ -66,7 +67,7 @@ def test_it_is_answered_once(reply: AnyReply, event: Any) -> None:
     run.record(SIGNAL)
     assert answer(run, reply) == [event]
     assert answer(run, reply) == []
-    assert run.state.messages == {}
+    assert not run.state.has(Messages)
 
 
 def test_the_answer_to_a_run_that_has_closed_is_dropped() -> None:

@@ -8,15 +8,48 @@ undone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from perdure.core.machine import ActionRule, Machine, Outbox, same_number
-from perdure.core.state import CompensationState, CompensationStatus, RunState
+from perdure.core.state import RunState
 from perdure.model import actions as ac
 from perdure.model import events as ev
-from perdure.model.failure import BRIEF_BYTES, bounded, head, text_of
+from perdure.model.failure import BRIEF_BYTES, FailureInfo, bounded, head, text_of
 from perdure.model.states import Wait
+
+
+class CompensationStatus(IntEnum):
+    """Status of a compensation."""
+
+    RUNNING = 1
+    RETRYING = 2
+    COMPLETED = 3
+    FAILED = 4
+
+
+class CompensationState(NamedTuple):
+    """A compensation that has failed, and has another attempt.
+
+    Attributes:
+        name: of the function.
+        failed_at: when it failed first, microseconds.
+        attempt: the current one, from 2.
+        failure: of the attempt before.
+        retry_at: when the current attempt began, or begins, microseconds.
+    """
+
+    name: str
+    failed_at: int
+    attempt: int
+    failure: FailureInfo
+    retry_at: int
+
+
+class Compensations(dict[int, CompensationState]):
+    """Those that have failed and are tried again, by number."""
+
 
 _S = CompensationStatus
 
@@ -39,41 +72,34 @@ FULL_FAILURES: Final = 10
 
 def _move(run: RunState, event: Any) -> None:
     """Take a row of the table. A compensation that has not failed is not kept."""
-    is_known = run.compensations is not None and event.number in run.compensations
+    is_known = event.number in run.part(Compensations)
     TRANSITIONS[_S.RETRYING if is_known else _S.RUNNING, type(event)]
 
 
 def _on_attempt_failed(run: RunState, event: ev.CompensationAttemptFailed, outbox: Outbox | None) -> None:
     _move(run, event)
-    if run.compensations is None:
-        run.compensations = {}
-    before = run.compensations.get(event.number)
+    compensations = run.part(Compensations)
+    before = compensations.get(event.number)
     failed_at = run.last_at if before is None else before.failed_at
-    run.compensations[event.number] = CompensationState(
+    compensations[event.number] = CompensationState(
         event.name, failed_at, event.attempt + 1, event.failure, event.retry_at
     )
 
 
 def _on_completed(run: RunState, event: ev.CompensationCompleted, outbox: Outbox | None) -> None:
     _move(run, event)
-    _forget(run, event.number)
+    run.part(Compensations).pop(event.number, None)
 
 
 def _on_failed(run: RunState, event: ev.CompensationFailed, outbox: Outbox | None) -> None:
     _move(run, event)
-    _forget(run, event.number)
+    run.part(Compensations).pop(event.number, None)
     said = f"not undone: {event.name}: {text_of(event.failure)}"
     run.uncompensated = head(f"{run.uncompensated}; {said}" if run.uncompensated else said, SAID_BYTES)
 
 
-def _forget(run: RunState, number: int) -> None:
-    if run.compensations is not None:
-        run.compensations.pop(number, None)
-
-
 def _close(run: RunState, outbox: Outbox | None) -> None:
-    if run.compensations:
-        run.compensations.clear()
+    run.part(Compensations).clear()
 
 
 # ---- actions, and what people read
@@ -107,11 +133,9 @@ def _failed_in_words(it: Any) -> str:
 
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
-    if not run.compensations:
-        return []
     return [
         Wait("compensation", each.name, number, each.attempt, each.failed_at, each.retry_at)
-        for number, each in islice(run.compensations.items(), limit)
+        for number, each in islice(run.part(Compensations).items(), limit)
     ]
 
 
@@ -146,5 +170,5 @@ MACHINE: Final = Machine(
     },
     waits=_waits,
     close=_close,
-    holds="compensations",
+    holds=Compensations,
 )

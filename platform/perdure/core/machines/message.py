@@ -19,8 +19,12 @@ from perdure.model import events as ev
 from perdure.model.states import Wait
 
 
+class Messages(dict[int, tuple[ev.MessageSent, int]]):
+    """The messages that are not answered: by number, what was sent and when, microseconds."""
+
+
 def _answered(run: RunState, command: cm.AnswerMessage, stamp: Stamp) -> Decision:
-    if command.number not in run.messages:
+    if command.number not in run.part(Messages):
         return NOTHING
     answered = ev.MessageAnswered(
         command.number,
@@ -34,18 +38,18 @@ def _answered(run: RunState, command: cm.AnswerMessage, stamp: Stamp) -> Decisio
 
 
 def _on_sent(run: RunState, event: ev.MessageSent, outbox: Outbox | None) -> None:
-    run.messages[event.number] = event, run.last_at
+    run.part(Messages)[event.number] = event, run.last_at
     if outbox is not None:
         outbox.send(_command(run, event))
 
 
 def _on_answered(run: RunState, event: ev.MessageAnswered, outbox: Outbox | None) -> None:
-    del run.messages[event.number]
+    del run.part(Messages)[event.number]
 
 
 def _close(run: RunState, outbox: Outbox | None) -> None:
     """Does nothing: messages that were sent are not recalled."""
-    run.messages.clear()
+    run.part(Messages).clear()
 
 
 def _command(run: RunState, sent: ev.MessageSent) -> cm.AnyCommand:
@@ -96,7 +100,7 @@ def _in_words(it: Any) -> str:
 def _waits(run: RunState, limit: int) -> list[Wait]:
     return [
         Wait("message", sent.workflow_id, number, 0, at)
-        for number, (sent, at) in islice(run.messages.items(), limit)
+        for number, (sent, at) in islice(run.part(Messages).items(), limit)
     ]
 
 
@@ -113,7 +117,7 @@ MACHINE: Final = Machine(
         ),
     },
     wakes=frozenset({ev.MessageAnswered}),
-    holds="messages",
+    holds=Messages,
     waits=_waits,
     close=_close,
     answers={"message": answer_of(cm.AnswerMessage)},
