@@ -4,8 +4,8 @@ import enum
 import json
 import typing
 from collections.abc import Iterator
-from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -155,15 +155,13 @@ def test_what_several_schemas_define_they_define_alike() -> None:
 
 @names
 def test_a_released_version_is_never_edited(name: str) -> None:
+    """`schema_headers.txt` has the header of each; add that of a new version, and edit none."""
+    lines = (Path(__file__).parent / "schema_headers.txt").read_text().splitlines()
+    recorded = dict(line.rsplit("/", 1) for line in lines)
+    assert len(recorded) == len(lines)
     for schema in schemas.released(name):
-        recorded = dict(
-            line.split()
-            for line in files(schemas)
-            .joinpath(f"v{schema.version}", "fingerprints.txt")
-            .read_text()
-            .splitlines()
-        )
-        assert schema.fingerprint == recorded[name], f"{name} {schema.version}: see docs/internals/schemas.md"
+        version = f"{name}/{schema.version}"
+        assert schema.fingerprint == recorded.get(version), f"{version}: see docs/internals/schemas.md"
 
 
 @names

@@ -192,6 +192,14 @@ async def describe_workflow(asked: AdmittedRequest) -> Response:
         "children": [{**asdict(each), "since": each.since.isoformat()} for each in told.children],
         "messages": [{**asdict(each), "since": each.since.isoformat()} for each in told.messages],
         "updates": [{**asdict(each), "since": each.since.isoformat()} for each in told.updates],
+        "others": [
+            {
+                **asdict(each),
+                "since": each.since and each.since.isoformat(),
+                "until": each.until and each.until.isoformat(),
+            }
+            for each in told.others
+        ],
     }
     shown = {"workflow": state(found), "activities": activities, "timers": timers, **others}
     return json({**shown, "reason": told.reason or None})

@@ -57,6 +57,7 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             "updates": description.updates,
             "tokens": description.tokens,
             "compensations": description.compensations,
+            "others": description.others,
         }
         print_json(
             {
@@ -113,6 +114,10 @@ def print_description(description: Description, state: WorkflowState, output: Fo
         typer.echo(f"waits for token {token.number}: since {_shown(token.since)}, {until}")
     for message in description.messages:
         typer.echo(f"waits for an answer of workflow {message.workflow_id}: since {_shown(message.since)}")
+    for each in description.others:
+        since = f", since {_shown(each.since)}" if each.since else ""
+        until = f", until {_shown(each.until)}" if each.until else ""
+        typer.echo(f"waits for {each.kind} {each.name or each.number}{since}{until}")
 
 
 def print_history(records: Sequence[EventRecord], output: Format) -> None:

@@ -13,6 +13,7 @@ from perdure.client.client import Client, Connecting
 from perdure.client.description import (
     Description,
     PendingActivity,
+    PendingOther,
     PendingRun,
     PendingTimer,
     PendingUpdate,
@@ -27,6 +28,7 @@ __all__ = [
     "Description",
     "Handle",
     "PendingActivity",
+    "PendingOther",
     "PendingRun",
     "PendingTimer",
     "PendingUpdate",

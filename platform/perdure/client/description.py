@@ -112,6 +112,25 @@ class PendingToken:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingOther:
+    """A wait of a kind that has no list of its own: the engine may be newer than this client.
+
+    Attributes:
+        kind: the kind of wait, such as `token`.
+        name: of what it waits for; empty when that has none.
+        number: in the run, from 1, among the waits of this kind.
+        since: when it was asked for; None: unknown.
+        until: its deadline; None: it has none.
+    """
+
+    kind: str
+    name: str
+    number: int
+    since: datetime | None
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class PendingCompensation:
     """A compensation of a saga, which has failed and is tried again.
 
@@ -153,6 +172,7 @@ class Description:
         tokens: tokens without an answer; likewise.
         parent: the workflow id of its parent; empty when it has none.
         compensations: compensations of sagas that have failed and are tried again.
+        others: its waits of all other kinds; likewise.
     """
 
     workflow_id: str
@@ -175,6 +195,13 @@ class Description:
     tokens: tuple[PendingToken, ...] = ()
     parent: str = ""
     compensations: tuple[PendingCompensation, ...] = ()
+    others: tuple[PendingOther, ...] = ()
+
+
+LISTED: Final = frozenset(
+    {"start", "activity", "answer", "timer", "child", "message", "update", "token", "compensation"}
+)
+"""The kinds of waits that `Description` says in another way than by `others`."""
 
 
 def moment(at: int) -> datetime:
@@ -270,6 +297,17 @@ def describe(
         ),
         parent=state.parent,
         compensations=() if run is None else tuple(_compensations(run)),
+        others=tuple(
+            PendingOther(
+                each.kind,
+                each.name,
+                each.number,
+                moment(each.scheduled_at) if each.scheduled_at else None,
+                moment(each.due_at) if each.due_at else None,
+            )
+            for each in state.waits
+            if each.kind not in LISTED
+        ),
     )
 
 

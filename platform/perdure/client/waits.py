@@ -82,6 +82,7 @@ def _in_words(found: Description) -> str:
     ]
     waits += [f"an answer of workflow {each.workflow_id}" for each in found.messages[:1]]
     waits += [f"update {each.name} to end" for each in found.updates[:1]]
+    waits += [f"{each.kind} {each.name or each.number}" for each in found.others[:1]]
     return (
         f"it waits for {'; and for '.join(waits)}"
         if waits

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from perdure.model.options import ActivityOptions
     from perdure.model.payloads import AvroSchema
 
-    Settle = Callable[[Future[Any], Any], None]
+    Settle = Callable[[Future[Any], Any], object]
     """(future, event): gives the future of an action the value or the exception that the event
     stands for. The future may be done: the wait was cancelled."""
 

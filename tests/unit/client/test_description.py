@@ -1,0 +1,37 @@
+"""How a run's waits are described."""
+
+from __future__ import annotations
+
+import pytest
+
+from perdure.cli.output import Format
+from perdure.cli.rendering import print_description
+from perdure.client.description import LISTED, PendingOther, describe, moment
+from perdure.model.states import Status, Wait, WorkflowState
+
+SECOND = 1_000_000
+
+
+def waiting(*waits: Wait) -> WorkflowState:
+    return WorkflowState("w", "r", "Order", Status.RUNNING, SECOND, SECOND, 0, 7, waits=waits)
+
+
+def test_a_wait_of_an_unknown_kind_is_described_with_its_name_and_times(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = waiting(Wait("doorbell", "front", 2, 0, SECOND, 3 * SECOND), Wait("gate", "", 1))
+    found = describe(state, None, None, {})
+    assert found.others == (
+        PendingOther("doorbell", "front", 2, moment(SECOND), moment(3 * SECOND)),
+        PendingOther("gate", "", 1, None, None),
+    )
+    print_description(found, state, Format.TABLE)
+    front, gate = capsys.readouterr().out.splitlines()[-2:]
+    assert front.startswith("waits for doorbell front, since ")
+    assert ", until " in front
+    assert gate == "waits for gate 1"
+
+
+def test_a_wait_that_has_a_list_of_its_own_is_in_no_other() -> None:
+    waits = [Wait(kind, "", 1, 1, SECOND, SECOND) for kind in LISTED]
+    assert describe(waiting(*waits), None, None, {}).others == ()
