@@ -38,7 +38,7 @@ class Awaited:
         *fields: Any,
         answer: type[ev.Event],
         settle: Settle,
-        cancel: type[ac.Action] | None,
+        cancel: type[ac.Action] | None = None,
     ) -> RunFuture:
         """Ask for an action, and return the future of its answer. See `WorkflowRuntime.ask`."""
         loop = self._loop

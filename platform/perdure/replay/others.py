@@ -110,7 +110,6 @@ class OtherRuns:
             payload,
             answer=ev.MessageAnswered,
             settle=settle,
-            cancel=None,
         )
 
     # ---- what has become of them
