@@ -149,7 +149,7 @@ def _with_inherited(
 
 
 def _served_by(base: Activity[..., Any], heirs: list[type[Any]]) -> list[Activity[..., Any]]:
-    """What serves an activity of a class that is not provided."""
+    """The activities that serve an activity of a class that is not provided."""
     if any(getattr(cls, base.attribute).name == base.name for cls in heirs):
         return []  # the name was given: they inherit it
     if len(heirs) > 1:

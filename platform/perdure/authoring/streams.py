@@ -32,7 +32,7 @@ class Stream(Generic[T]):
         """Write a value. It returns immediately.
 
         Raises:
-            UsageError: the code only reads, or writes too much at once.
+            UsageError: the code only reads, or writes too much in one activation.
             PayloadError: the value cannot be encoded, or is larger than 1 MiB.
         """
         self._write(value)

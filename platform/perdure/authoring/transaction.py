@@ -1,4 +1,4 @@
-"""Activities that are one transaction of the author's database.
+"""Activities that are one transaction of your database.
 
 Their result is a row of that database, written in the same transaction as what the function does
 there. So either both are there, or nothing is; and an attempt that finds the row takes the result
@@ -83,8 +83,8 @@ def transactional(fn: FunctionType, engine: object, table: str) -> Callable[...,
     """The function without its first parameter, to be given by the database.
 
     Args:
-        fn: the author's.
-        engine: the author's: of SQLAlchemy an `Engine`, `AsyncEngine`, `sessionmaker` or
+        fn: your function.
+        engine: yours: of SQLAlchemy an `Engine`, `AsyncEngine`, `sessionmaker` or
             `async_sessionmaker`; of psycopg a pool, or the text by which to connect.
         table: the name of the table of results.
 
@@ -241,7 +241,7 @@ def door_of(engine: Any, *, is_async: bool) -> Door:
         is_async: for an async function.
 
     Raises:
-        UsageError: it is none of them, or for the other kind of function.
+        UsageError: it is another object, or for the other kind of function.
     """
     door = _known(engine, is_async=is_async)
     if door is None:

@@ -326,7 +326,7 @@ class TaggedArguments(Arguments):
 
 
 def arguments_of(fn: Callable[..., Any]) -> Arguments:
-    """What encodes and decodes the calls of a function."""
+    """The encoder and decoder of the calls of a function."""
     with suppress(UsageError, NameError):  # what does not resolve is reported when it is used
         if any(tagging(hint) is not None for name, hint in hints_of(fn).items() if name != "return"):
             return TaggedArguments(fn)

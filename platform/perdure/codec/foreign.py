@@ -43,7 +43,7 @@ class Misfit(ValueError):
 
 class _AnyInstance(type):
     def __instancecheck__(cls, instance: object) -> bool:
-        """What `read` returns is of many types; msgspec asks whether it is an instance."""
+        """The result of `read` is of many types; msgspec asks whether it is an instance."""
         return True
 
 

@@ -1,4 +1,4 @@
-"""What msgspec says of JSON that does not fit; and annotations that crash the process inside
+"""Messages of msgspec about JSON that does not fit; and annotations that crash the process inside
 msgspec 0.22, wherever they stand in a type.
 
 A union that has a constraint (`msgspec.Meta`) beside a tuple of fixed length, or a pattern beside
@@ -26,7 +26,7 @@ _SCALARS: Final = (types.NoneType, bool, int, float, str, bytes, bytearray)
 
 
 def words_of(error: msgspec.MsgspecError) -> tuple[str, str]:
-    """What is wrong, and the path to the part that is: "expected int, got str" and ".cents".
+    """The fault, and the path to the faulty part: "expected int, got str" and ".cents".
 
     Args:
         error: of a decoder.

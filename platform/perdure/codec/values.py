@@ -112,7 +112,7 @@ def check_value(value: object, annotation: Any, data: bytes) -> None:
 
 
 def encoder_for(annotation: Any) -> Callable[[Any], bytes]:
-    """What encodes values of an annotation: `to_json`, except for unions that need tags."""
+    """The encoder of an annotation's values: `to_json`, except for unions that need tags."""
     try:
         return _encoder_for(annotation)
     except TypeError:  # unhashable
@@ -144,7 +144,7 @@ def _with_tags(encode: Callable[[Any], Any], value: Any) -> Any:
 
 
 def tagging(annotation: Any) -> Callable[[Any], Any] | None:
-    """What adds tags to the values of an annotation; None when they need none."""
+    """The function that adds tags to the values of an annotation; None when they need none."""
     try:
         coder = _coder_for(annotation)
     except Exception:  # noqa: BLE001  it cannot be decoded, which is said elsewhere
@@ -186,7 +186,7 @@ def check_for(annotation: Any) -> Check:
 
 @lru_cache(maxsize=4096)
 def _plan_of(annotation: Any) -> tuple[Check, Callable[[Any], bytes]]:
-    """What checks and what encodes values of an annotation: one look-up for both."""
+    """The check and the encoder of an annotation's values: one look-up for both."""
     return _check_for(annotation), encoder_for(annotation)
 
 

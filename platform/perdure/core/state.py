@@ -292,7 +292,7 @@ class RunState:
         self.promises: dict[str, dict[tuple[str, str], None]] = {}
 
     def part(self, kind: type[P]) -> P:
-        """What a machine keeps in the run, as an object of a class of its own: empty at first.
+        """The state that a machine keeps in the run, an object of its own class; empty at first.
 
         Args:
             kind: the class, a `dict` or `set` of its own name; called without arguments.

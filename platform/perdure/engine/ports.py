@@ -80,7 +80,7 @@ class Batch:
         replies: pairs of address (`reply_to`) and answer; delivered after the commit.
         letters: commands that become dead letters.
         streams: values for those who read streams, in order; one that is there is not written a
-            second time, where that can be told.
+            second time, where the log can see that.
     """
 
     at: int = 0

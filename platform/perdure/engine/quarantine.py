@@ -8,7 +8,7 @@ is to blame.
 
 `replay.live` and the payloads catch everything that workflow code raises, so an error that arrives
 here is a bug of perdure, of a codec, or a damaged record. A `BaseException` that is not an
-`Exception` is none of these; it stops the process.
+`Exception` is not one of these; it stops the process.
 
 The command to blame becomes a dead letter when it is handed out again. If the letter cannot be
 written either, it keeps less each time: first the answer to the client is left out, then the

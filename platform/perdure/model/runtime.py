@@ -239,7 +239,7 @@ class WorkflowRuntime:
             answer: the class of the event, which has the same number.
             settle: ends the future.
             cancel: the class of the action that is asked for when the wait is cancelled; its only
-                field is the number. None: nobody is told of the end of the wait.
+                field is the number. None: the end of the wait asks for nothing.
 
         Returns:
             The future of the answer.

@@ -71,7 +71,7 @@ class Execution:
     def cancel(self, reason: str) -> None:
         """Cancel the main coroutine; once that has ended, the handlers.
 
-        A handler may go on after it was cancelled, to clean up or by a mistake, so that each
+        A handler may continue after it was cancelled, to clean up or by a mistake, so that each
         request cancels it again.
         """
         self._cancel_requested = True

@@ -43,7 +43,7 @@ class Streams:
         """Write a value.
 
         Raises:
-            UsageError: the loop is read only, or the run has written too much at once.
+            UsageError: the loop is read only, or the run has written too much in one activation.
             PayloadError: the value cannot be encoded.
         """
         loop = self._loop

@@ -44,7 +44,7 @@ def coder_of(annotation: Any) -> Coder:
 
     Raises:
         PayloadError: JSON cannot tell its values apart; the message is without a subject.
-        TypeError: msgspec's, of a type that is none of ours.
+        TypeError: msgspec's, of a type that is not one of ours.
     """
     return _Compiler().compile(annotation)
 
@@ -230,7 +230,7 @@ def _flat(annotation: Any) -> Iterator[Any]:
 
 
 def _inside(annotation: Any) -> Any:
-    """What is within a NewType, an alias or `Annotated`; otherwise the annotation."""
+    """The type within a NewType, an alias or `Annotated`; otherwise the annotation."""
     if (supertype := getattr(annotation, "__supertype__", None)) is not None:
         return supertype
     origin = typing.get_origin(annotation)

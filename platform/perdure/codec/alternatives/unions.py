@@ -1,6 +1,6 @@
 """Unions: by the kind of a JSON value, by the value of an enum, or by the tag of an object.
 
-Two or more dataclasses, Structs or pydantic models are told apart by the member `"$type"` of their
+Two or more dataclasses, Structs or pydantic models differ by the member `"$type"` of their
 objects, which is the name of the class without its module: a class may move to another module, but
 a new name makes recorded values unreadable.
 """
@@ -24,7 +24,7 @@ TAG: Final = "$type"
 
 
 class Alternative(NamedTuple):
-    """One alternative of a union, or several that are told apart already.
+    """One alternative of a union, or several that are distinguished already.
 
     Attributes:
         shown: for messages.
