@@ -22,7 +22,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(RUN_STAMP) ## the food delivery example on http://127.0.0.1:8000 and its HTTP API; goes on where it was; PORT=8000
+run: $(RUN_STAMP) ## the food delivery example on http://127.0.0.1:8000 and its HTTP API; continues where it was; PORT=8000
 	$(BIN)/perdure dev examples/food_delivery/app.py --db sqlite:///food_delivery.db --port $(or $(PORT),8000)
 
 test: check browser database ## every gate and every test; TESTS=tests/unit for some of them, JOBS=1 one after the other
@@ -39,7 +39,7 @@ check: $(STAMP) ## the linters and type checkers
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-fmt: $(STAMP) ## format, and mend what ruff can mend
+fmt: $(STAMP) ## format, and fix what ruff can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 

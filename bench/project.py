@@ -143,8 +143,8 @@ def project(bootstrap: str, namespace: str, dsn: str, events: int, records: int)
 
 
 def lag(bootstrap: str, dsn: str, orders_per_s: int, seconds: float) -> dict[str, Any]:
-    """From the commit of a transaction until the tables reflect it, while others go on; the first
-    two seconds are the broker's to warm up."""
+    """From the commit of a transaction until the tables reflect it, while others continue; the
+    first two seconds are the broker's to warm up."""
     namespace = f"bench{time.time_ns()}"
     fill(bootstrap, namespace, 0, 1)
     clients = PlainClients(namespace, "bench", {"bootstrap.servers": bootstrap})

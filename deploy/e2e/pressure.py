@@ -47,7 +47,7 @@ def press(cluster: Cluster, namespace: str, pod: str) -> str:
     finally:
         cluster.run("rm", "-f", _TENANT)
     until(lambda: not _is_short(cluster), "the node is well", 120, every_s=1)
-    until(lambda: _uid(cluster, namespace, pod) not in {"", uid}, f"{pod} is made anew", 60, every_s=1)
+    until(lambda: _uid(cluster, namespace, pod) not in {"", uid}, f"{pod} is created again", 60, every_s=1)
     cluster.kubectl(
         "-n", namespace, "wait", "--for=condition=Ready", "pod", pod, "--timeout=120s", timeout=130
     )

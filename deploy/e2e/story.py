@@ -126,7 +126,7 @@ def admitted(cluster: Cluster) -> None:
 
 
 def volumes(cluster: Cluster, count: int) -> None:
-    """Local ones, for whoever claims them."""
+    """Local ones, for any claim."""
     for number in range(count):
         path = f"/var/lib/e2e-volumes/{number}"
         cluster.run("rm", "-rf", path)
@@ -237,7 +237,7 @@ def ask(cluster: Cluster) -> dict[str, Prober]:
 
 
 def answered(probers: dict[str, Prober]) -> None:
-    """Nobody was told anything but yes, or when to ask again."""
+    """Each request got yes, or the time at which to retry."""
     for name, prober in probers.items():
         found = figures[f"upgrade_{name}"] = prober.stop()
         tell(f"{name} through the API while it was upgraded: {found}")
@@ -327,7 +327,7 @@ def evict(cluster: Cluster, shop: Shop) -> None:
         found = cluster.ask("/e2e/bin/kubectl", "-n", NAMESPACE, "get", "pod", pod, "-o", "json")
         return found.returncode == 0 and json.loads(found.stdout)["metadata"]["uid"] != uid
 
-    until(is_another, "the engine is evicted and made anew", 180, every_s=1)
+    until(is_another, "the engine is evicted and created again", 180, every_s=1)
     cluster.kubectl(
         "-n", NAMESPACE, "wait", "--for=condition=Ready", "pod", pod, "--timeout=120s", timeout=130
     )

@@ -114,7 +114,7 @@ def _common(image: str) -> dict[str, Any]:
 
 
 def _others() -> dict[str, Any]:
-    """The servers of the first alias, for whoever else."""
+    """The servers of the first alias, for all others."""
     return {
         "kafka": {
             "bootstrapServers": f"{RELEASE}-orders-kafka:9092",

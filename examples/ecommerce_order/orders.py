@@ -12,7 +12,7 @@ _PREFIX: Final = os.environ.get("SHOP_TOPICS", "shop")
 ORDERS: Final = f"{_PREFIX}.orders"
 """The shop's topic. It knows nothing of us."""
 SHIPPED: Final = f"{_PREFIX}.shipped"
-"""Ours, for whoever wants to know."""
+"""Ours, for any reader."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ record, as it always did.
     python shop.py shipped --kafka 127.0.0.1:9092
         prints what was shipped, until Ctrl-C
 
-Its producer has the settings that librdkafka comes with, so keys lie where CRC32 puts them, and not
+Its producer has the settings that librdkafka comes with, so keys are where CRC32 puts them, and not
 where a Java client would. Of ten orders one wants a unicorn, one goes to Atlantis, and one costs
 more than the card has.
 """

@@ -4,7 +4,7 @@ perdure.
     python table.py --kafka 127.0.0.1:9092 --namespace fulfilment
 
 `<namespace>.state` is compacted: its last record for a key is the workflow's state, and none says
-that it was deleted. Each record names its schema in a header, and the schema lies in
+that it was deleted. Each record names its schema in a header, and the schema is in
 `<namespace>.meta`.
 """
 

@@ -61,7 +61,7 @@ def attempt(order_id: str, what: str, *, is_message: bool = False) -> Generator[
 
 
 class Feed:
-    """The latest attempts, and whoever watches for more. The activities and the pages may live on
+    """The latest attempts, and those who watch for more. The activities and the pages may live on
     different threads."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""`perdure api` does not start where it would let strangers in."""
+"""`perdure api` does not start where it would admit unauthenticated callers."""
 
 from __future__ import annotations
 

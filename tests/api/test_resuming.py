@@ -1,5 +1,5 @@
-"""Who comes again to a stream is told what has changed meanwhile: all of it, page by page, from far
-enough back."""
+"""A reader that returns to a stream gets what has changed meanwhile: all of it, page by page,
+from far enough back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BEGIN = 10 * MINUTE_US
 
 
 class Tables(Written):
-    """Tables that have all that was told; `read` is called after each page."""
+    """Tables that have all that was sent; `read` is called after each page."""
 
     def __init__(self, *states: WorkflowState) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ def test_a_resumed_stream_includes_workflows_that_left_the_filter() -> None:
 
 
 def test_a_reader_cut_off_during_the_pages_gets_the_changes_made_meanwhile() -> None:
-    """The last id of a resumed list must not promise what was told during it and may not have been
+    """The last id of a resumed list must not promise what was sent during it and may not have been
     sent."""
     tables = Tables(state("old", BEGIN))
 

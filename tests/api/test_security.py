@@ -178,7 +178,7 @@ def routes_of(app: Any) -> set[tuple[str, str]]:
 async def call(
     app: Any, method: str, path: str, credential: str, name: str
 ) -> tuple[int, dict[str, str], Any]:
-    """Ask, up to the first part of the answer: some go on for ever."""
+    """Ask, up to the first part of the answer: some never end."""
     body = json.dumps(
         {"type": "Parcel", "id": f"by {name}", "args": ["box"]} if path == f"{V1}/workflows" else {}
     ).encode()

@@ -17,7 +17,7 @@ def test_the_response_that_is_stuck_longest_is_aborted_to_make_room() -> None:
     first, second, third, fourth = (Large(b"x") for _ in range(4))
     for each in (first, second, third):
         budget.hold(each, 30)
-    budget.moved(first)  # its reader goes on, so the second one stands still the longest
+    budget.moved(first)  # its reader continues, so the second one stands still the longest
     budget.hold(fourth, 30)
     assert [each._is_cut for each in (first, second, third, fourth)] == [False, True, False, False]
     assert budget.size == 90

@@ -37,7 +37,7 @@ class Violation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A record of a topic, as it lies there."""
+    """A record of a topic, as it is there."""
 
     topic: str
     partition: int
@@ -93,7 +93,7 @@ class Contents:
         commits: every commit of the engines' group, of one partition in their order; empty when it
             could not be read.
         read_at_us: when.
-        notes: what could not be looked at, in words.
+        notes: what could not be looked at, as text.
     """
 
     records: list[Found]

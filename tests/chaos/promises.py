@@ -96,7 +96,7 @@ def check_acknowledged(decoded: Decoded, journal: Iterable[Acknowledged]) -> Ite
 
 def _check_taken(decoded: Decoded, known: set[str]) -> Iterator[Violation]:
     """A request that was taken left a trace: it is in a history, was answered, is a dead letter, or
-    lies elsewhere once more."""
+    is elsewhere once more."""
     contents = decoded.contents
     if decoded.deleted or any(low for (topic, _), low in contents.lows.items() if topic == "replies"):
         contents.notes.append(

@@ -76,7 +76,7 @@ def _check_place(where: str, events: Sequence[Event], count: int) -> Iterator[Vi
 
 
 def _check_chain(where: str, events: Sequence[Event]) -> Iterator[Violation]:
-    """I1, over the Avro that lies in the topic, whether framed for a registry or not; and I4: no
+    """I1, over the Avro that is in the topic, whether framed for a registry or not; and I4: no
     two records hold the same event."""
     next_id, previous = 1, b""
     for found, record in events:

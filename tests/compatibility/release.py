@@ -124,7 +124,7 @@ class Release(Struct):
         version: of perdure, which wrote the data.
         python: on which it ran, major and minor.
         code: SHA-256 of `workflows.py`, hexadecimal.
-        scenarios: how the runs were made and how they must go on.
+        scenarios: how the runs were made and how they must continue.
         file: what was left in the file.
         topics: what was left in the topics.
     """

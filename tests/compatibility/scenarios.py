@@ -1,4 +1,4 @@
-"""The runs that a release leaves behind: how each gets into its state, how it goes on, and how it
+"""The runs that a release leaves behind: how each gets into its state, how it continues, and how it
 must end.
 
 They are written down with the data, so that what is changed here concerns the next release only.
@@ -27,8 +27,8 @@ class Scenario(Struct, kw_only=True, omit_defaults=True):
         asks: after that, one after the other.
         reached: how many events of a type its history has when it is in its state.
         status: the public one, in that state.
-        is_leased: a worker has begun its activity. It is run again at once in one process, and on
-            Kafka when the lease has expired.
+        is_leased: a worker has begun its activity. It is run again immediately in one process, and
+            on Kafka when the lease has expired.
         is_last: begun shortly before the engine is killed.
         unread: asked when no engine runs any more.
         goes_on: asked later, by another release.

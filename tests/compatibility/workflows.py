@@ -85,7 +85,7 @@ def refund(order_id: str) -> None:
 
 @activity.defn(timeout="1 hour")
 async def call_driver(name: str) -> str:
-    """No driver answers until the code is repaired: the attempt goes on, and is leased."""
+    """No driver answers until the code is repaired: the attempt continues, and is leased."""
     if CODE != "repaired":
         await asyncio.Event().wait()
     do("call")

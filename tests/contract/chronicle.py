@@ -50,7 +50,7 @@ class Chronicle:
     """The history of a few workflows.
 
     Attributes:
-        partitions: how many there are; a workflow `w-5/x` lies on the sixth of them, counted round.
+        partitions: how many there are; a workflow `w-5/x` is on the sixth of them, counted round.
         topic: what the events topic holds, by partition.
     """
 

@@ -2,7 +2,7 @@
 
     python -m tests.contract.rocks_crasher DIRECTORY apply|restore SEED BATCHES
 
-What it writes follows from the seed, so that whoever killed it can tell what should be there.
+What it writes follows from the seed, so that the process that killed it knows what should be there.
 """
 
 from __future__ import annotations

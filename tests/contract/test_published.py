@@ -181,7 +181,7 @@ def test_a_letter_of_the_last_place_that_there_can_be_is_dropped_like_any_other(
 
 
 def test_a_retried_command_has_no_client_any_more(shop: Shop) -> None:
-    """Its client has its answer: when it is refused again, nobody hears of it but by a dead
+    """Its client has its answer: when it is refused again, it leaves only a dead
     letter.
     """
     command = StartWorkflow("o-1", type="sell", reply_to="udp:9:somebody", request_id="r")

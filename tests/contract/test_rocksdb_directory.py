@@ -1,4 +1,4 @@
-"""A directory that cannot be trusted is reported in words and begun anew; one that is not ours is
+"""A directory that cannot be trusted is reported and begun again; one that is not ours is
 left alone."""
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @dataclass
 class Echo:
     """An engine that accepts every request but those to `silent`, and answers an AwaitWorkflow when
-    it is told that all closed."""
+    it learns that all closed."""
 
     node: Node
     taken: list[AnyCommand] = field(default_factory=list["AnyCommand"])

@@ -197,7 +197,7 @@ class Reader:
 
 
 class Watcher:
-    """Somebody who watches all orders over HTTP, and comes again where they were when the server is
+    """Somebody who watches all orders over HTTP, and returns where they were when the server is
     gone."""
 
     def __init__(self, company: Company) -> None:
@@ -311,7 +311,7 @@ def test_every_order_is_shipped_or_undone_once_though_each_process_is_killed(com
     for what in ("reserve", "release", "refund", "ship"):
         assert all(len(keys) == 1 for keys in company.ledger(what).values()), what
 
-    # one run each, whoever is asked
+    # one run each, by each of them
     started = company.rows(
         "SELECT workflow_id, count(*) FROM {s}.events WHERE type = 'WorkflowStarted' GROUP BY workflow_id"
     )

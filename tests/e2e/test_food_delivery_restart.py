@@ -1,5 +1,5 @@
-"""The food delivery under kill -9: it goes on where it was, what was due meanwhile happens at once,
-and nobody pays twice."""
+"""The food delivery under kill -9: it continues where it was, what was due meanwhile happens
+immediately, and nobody pays twice."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def test_timers_due_during_a_stop_fire_immediately_afterwards(kitchen: Kitchen) 
     assert kitchen.ask(f"/orders/{eaten}/delivered", {})[0] == 202
     delivered = kitchen.until_state(eaten, "Delivered")
     assert kitchen.status(moving)["state"] == "Picked up"
-    for order_id in (moving, eaten):  # the customer is told first, which may take a while
+    for order_id in (moving, eaten):  # the customer gets a message first, which may take a while
         kitchen.until_waiting(order_id)
     kitchen.kill()
     time.sleep(wait_s + 0.5)  # the time that has to pass is what is tested
 
-    kitchen.start(wait="1 hour")  # what a timer that began anew would take
+    kitchen.start(wait="1 hour")  # what a timer that began again would take
     assert "No driver" in kitchen.until_state(waiting, "Failed")["problem"]
     assert "not delivered in time" in kitchen.until_state(moving, "Failed")["problem"]
     kitchen.until_ended(eaten)

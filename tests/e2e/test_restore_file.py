@@ -1,5 +1,5 @@
 """The file of a `perdure dev` copied while orders are in flight, lost, and restored elsewhere: the
-orders go on, and no charge is applied twice."""
+orders continue, and no charge is applied twice."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ async def undone() -> str:
 
 @workflow.defn
 class Leaves:
-    """Its waits are cancelled, and a handler of its goes on when it is cancelled once."""
+    """Its waits are cancelled, and a handler of its continues when it is cancelled once."""
 
     @workflow.run
     async def run(self) -> str:

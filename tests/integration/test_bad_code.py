@@ -1,5 +1,5 @@
 """Code that blocks, leaks, diverges or is not there: its run is suspended or waits, visibly; the
-others go on, nothing is lost."""
+others continue, no data is lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from perdure.errors import (
 from perdure.registry import Registry
 
 WITHIN_S = 15.0
-is_mended = False
+is_fixed = False
 
 
 @activity.defn
@@ -48,14 +48,14 @@ class Doubtful:
     async def main(self, what: str) -> str:
         await workflow.wait_until(lambda: self.is_told)
         try:
-            if not is_mended:
+            if not is_fixed:
                 misbehave(what)
             if what == "shows a call without await":
-                self.shown = await there() if is_mended else there()
-                await workflow.wait_until(lambda: is_mended)
+                self.shown = await there() if is_fixed else there()
+                await workflow.wait_until(lambda: is_fixed)
         except Exception:
             return "swallowed"
-        return object() if what == "returns what has no JSON" and not is_mended else "done"  # type: ignore[return-value]
+        return object() if what == "returns what has no JSON" and not is_fixed else "done"  # type: ignore[return-value]
 
     @workflow.signal
     def go(self) -> None:
@@ -141,12 +141,12 @@ async def waits(kind: str) -> None:
 @activity.defn(retry=activity.Retry(maximum_attempts=1))
 async def counts() -> int:
     attempts.append(activity.info().attempt)
-    return 3 if is_mended else cast("int", "three")
+    return 3 if is_fixed else cast("int", "three")
 
 
 @activity.step
 def counts_locally() -> int:
-    return 3 if is_mended else cast("int", "three")
+    return 3 if is_fixed else cast("int", "three")
 
 
 @activity.defn(name="texts")
@@ -175,7 +175,7 @@ async def careful(which: str) -> str:
                 case "a step":
                     return f"counted {await counts_locally()}"
                 case _:
-                    returns: Any = str if is_mended else int
+                    returns: Any = str if is_fixed else int
                     return f"counted {await activity.named('texts', returns=returns)()}"
     except BaseException as error:
         seen.append(error)
@@ -283,14 +283,14 @@ def test_a_misbehaving_run_is_suspended_at_the_users_line_and_resumes_with_fixed
             await run.query(Doubtful.is_waiting)
         assert await other.query(Doubtful.is_waiting), "running the others"
 
-    async def is_mended_now(client: Client) -> None:
+    async def is_fixed_now(client: Client) -> None:
         assert await client.get("w", Doubtful.main).result() == "done"
         assert await client.get("other", Doubtful.main).query(Doubtful.is_waiting)
 
     said = serve(tmp_path, misbehaves)
-    assert any("'w' suspended" in message for message in said.messages), "the operator is told"
-    monkeypatch.setitem(globals(), "is_mended", True)
-    serve(tmp_path, is_mended_now)
+    assert any("'w' suspended" in message for message in said.messages), "the operator gets a message"
+    monkeypatch.setitem(globals(), "is_fixed", True)
+    serve(tmp_path, is_fixed_now)
 
 
 @pytest.mark.parametrize(
@@ -320,15 +320,15 @@ def test_a_result_of_another_type_suspends_the_run_until_the_code_is_fixed(
         description = await until(client, "w", lambda found: found.status == "suspended")
         assert re.search(f"{place}{fault}", description.reason)
 
-    async def is_mended_now(client: Client) -> None:
+    async def is_fixed_now(client: Client) -> None:
         assert (await client.get("w", careful).result()).startswith(
             "counted three" if not place else "counted 3"
         )
 
     serve(tmp_path, is_wrong)
     assert attempts == ([1] if which == "an activity" else [])
-    monkeypatch.setitem(globals(), "is_mended", True)
-    serve(tmp_path, is_mended_now)
+    monkeypatch.setitem(globals(), "is_fixed", True)
+    serve(tmp_path, is_fixed_now)
     assert (undone, seen) == ([], []), "no code of the run has seen the mistake"
     assert attempts == ([1, 2] if which == "an activity" else [])
 
@@ -454,7 +454,7 @@ class Slow:
 
 class Unspeakable(Exception):
     def __str__(self) -> str:
-        while not is_mended:
+        while not is_fixed:
             pass
         return "fixed"
 

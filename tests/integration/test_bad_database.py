@@ -1,4 +1,4 @@
-"""A database that cannot be used: everybody is told what to do, nothing hangs, and what was
+"""A database that cannot be used: each process says what to do, nothing hangs, and what was
 accepted is there afterwards."""
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REGISTRY = Registry.of([doubles], [], [])
 
 
 class Said:
-    """What the operator is told; wakes who waits for it."""
+    """The messages to the operator; wakes those that wait for one."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []

@@ -1,5 +1,5 @@
-"""Whatever is put in, there is an answer that says what to do; nothing hangs, nothing is lost, and
-the others go on."""
+"""Whatever is put in, there is an answer that says what to do; nothing hangs, no data is lost, and
+the others continue."""
 
 from __future__ import annotations
 
@@ -383,9 +383,9 @@ def test_a_view_that_cannot_be_kept_says_why_and_the_last_one_stays(
         description = await client.describe("w")
         assert "the view" in description.reason
         assert said in description.reason
-        await run.signal(Bad.show, "mended")
+        await run.signal(Bad.show, "fixed")
         await run.query(Bad.told)
-        assert await run.view(Bad.view) == "mended"
+        assert await run.view(Bad.view) == "fixed"
         assert not (await client.describe("w")).reason
 
     place.run(program)

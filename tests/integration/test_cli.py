@@ -363,11 +363,11 @@ def test_a_broken_save_prints_one_line_and_the_old_code_runs_until_it_is_fixed(
     ask(place, "start", "a", "Greeting", "Ada")
     ask(place, "signal", "a", "approve", "Grace")
     assert ask(place, "result", "a") == '"Hello, Ada! (Grace)"\n'
-    (place / "app.py").write_text(APP.replace("Hello", "Mended"))
+    (place / "app.py").write_text(APP.replace("Hello", "Fixed"))
     dev.wait_for("Ctrl-C stops", times=2)
     ask(place, "start", "b", "Greeting", "Bo")
     ask(place, "signal", "b", "approve", "Grace")
-    assert ask(place, "result", "b") == '"Mended, Bo! (Grace)"\n'
+    assert ask(place, "result", "b") == '"Fixed, Bo! (Grace)"\n'
 
 
 def test_an_edit_that_diverges_suspends_the_run_visibly_until_it_is_fixed(

@@ -2,7 +2,7 @@
 as a reader would.
 
 Fences say how: `python file=app.py` is written to that file, `python` is run, `python excerpt` is
-only parsed, of `sh` each line is run; a line that starts `perdure dev` goes on beside the others.
+only parsed, of `sh` each line is run; a line that starts `perdure dev` runs beside the others.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Whoever waits for a result learns what the run waits for: suspended, no engine, an activity that
-fails, a signal."""
+"""A client that waits for a result learns what the run waits for: suspended, no engine, an activity
+that fails, a signal."""
 
 from __future__ import annotations
 

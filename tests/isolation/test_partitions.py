@@ -114,7 +114,7 @@ def world(log: Partitioned) -> World:
 
 
 def dead_worker(world: World, workflow_id: str) -> None:
-    """Start a run whose worker takes the task, says so, and is never heard of again."""
+    """Start a run whose worker takes the task, says so, and never reports again."""
     world.held.add("work")
     world.start_workflow(workflow_id, "working")
     task = world.held_tasks.pop()
@@ -166,7 +166,7 @@ def test_a_lease_of_a_lost_partition_is_dropped_and_starts_again_when_it_is_rega
     log.lose(1)
     world.engine.run_batch(0)
     assert world.engine.leased == 0
-    world.clock.at += 3_600_000_000  # elsewhere the worker was heard of all the time
+    world.clock.at += 3_600_000_000  # elsewhere the worker has reported all the time
     log.gain(1)
     world.settle()
     assert world.names(GOES).count("ActivityAttemptFailed") == 0

@@ -319,7 +319,7 @@ def _settings(broker: Broker, controller_port: int, voters: str, count: int) -> 
 
 
 def _knows(client: dict[str, str], node_ids: set[int]) -> bool:
-    """Whether the node answers and has heard of the others; waits a moment when not."""
+    """Whether the node answers and knows the others; waits a moment when not."""
     probe = socket.socket()
     with probe:
         probe.settimeout(1)

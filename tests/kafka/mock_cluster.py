@@ -1,5 +1,5 @@
 """librdkafka's mock cluster, which is in the wheel: brokers in this process that answer with the
-errors they are told to."""
+errors they are set to."""
 
 from __future__ import annotations
 

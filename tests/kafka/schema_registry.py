@@ -65,7 +65,7 @@ class SchemaRegistry:
             self._process.wait(10)
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """As a stranger does."""
+        """As another program does."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         try:
             data = None if body is None else json.dumps(body)

@@ -1,4 +1,4 @@
-"""The HTTP API on Kafka: what is asked goes through the topics, what changes is told as it is
+"""The HTTP API on Kafka: what is asked goes through the topics, what changes is sent as it is
 committed, and who serves the queues is known."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Brokers die in the middle of commits: no transaction is split, nothing is lost, nothing is done
+"""Brokers die in the middle of commits: no transaction is split, no data is lost, nothing is done
 twice (docs/internals/kafka.md).
 
 Three brokers: a single one that is killed in mid-commit can hang for ever.

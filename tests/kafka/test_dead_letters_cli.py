@@ -32,7 +32,7 @@ def letters(namespace: Namespace) -> Namespace:
     wanted = {f"{namespace.name}.{topic}" for topic in ("meta", "commands", "dead-letters", "tasks.default")}
     wait_until(
         lambda: wanted <= namespace.admin.list_topics(timeout=10).topics.keys()
-    )  # brokers hear of new topics a little later
+    )  # brokers learn of new topics a little later
     return namespace
 
 

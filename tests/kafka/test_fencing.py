@@ -1,4 +1,4 @@
-"""An engine that was stopped and goes on, or is replaced, commits nothing twice; nothing is
+"""An engine that was stopped and continues, or is replaced, commits nothing twice; nothing is
 missing."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records of other systems start and signal workflows exactly once, whoever partitioned them and
+"""Records of other systems start and signal workflows exactly once, with any partitioner and
 whatever is killed."""
 
 from __future__ import annotations

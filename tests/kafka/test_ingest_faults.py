@@ -276,10 +276,10 @@ def test_a_trigger_that_raises_keeps_no_other_back_and_its_record_may_be_offered
     ]
     letters.retry(found[:1])
 
-    def mended(order: Order) -> str:
+    def fixed(order: Order) -> str:
         return f"bad-{order.order_id}"
 
-    with ingesting(namespace, workflows(mended)) as (ingest, _, _):
+    with ingesting(namespace, workflows(fixed)) as (ingest, _, _):
         until(lambda: ingest.counts.records == 1, "it is offered again")
     assert len(namespace.read("commands")) == 4, (
         "to all of them, under the same request ids: the engine does each once"

@@ -1,4 +1,4 @@
-"""A namespace that is mirrored to another Kafka goes on there when the first is lost: nothing is
+"""A namespace that is mirrored to another Kafka continues there when the first is lost: nothing is
 lost or doubled, by counting."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Records that workflow code produces lie in their topic exactly once, whatever is killed; one that
-cannot lie there stops nothing."""
+"""Records that workflow code produces are in their topic exactly once, whatever is killed; one that
+cannot be there stops nothing."""
 
 from __future__ import annotations
 

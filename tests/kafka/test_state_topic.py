@@ -1,4 +1,4 @@
-"""`<namespace>.state` as a stranger reads it: a plain consumer, the published Avro schema, and
+"""`<namespace>.state` as another program reads it: a plain consumer, the published Avro schema, and
 nothing of perdure."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """An error of a question that a takeover asks is no sign of a stuck owner, and the question is
-asked anew (no Kafka needed)."""
+asked again (no Kafka needed)."""
 
 from __future__ import annotations
 

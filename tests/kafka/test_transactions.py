@@ -1,5 +1,5 @@
 """What each error of the transaction API leads to, injected by librdkafka's mock cluster; and that
-an unknown outcome is never let go of."""
+an unknown outcome is never given up."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The catalogue of planted bugs: small patches, each with the tests that must find it.
 
 A mutant replaces one piece of text that occurs exactly once in one file. Text is used instead of
-line-based diffs because it still applies after code around it has moved, and says at once when it
-no longer applies.
+line-based diffs because it still applies after code around it has moved, and says immediately when
+it no longer applies.
 
 Each file in `catalogue/` is a list of tables:
 

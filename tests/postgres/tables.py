@@ -30,13 +30,13 @@ def fresh(dsn: str) -> Database:
 
 
 def rows(database: Database, text: str, *values: Any) -> list[tuple[Any, ...]]:
-    """What a stranger reads; `{s}` is the schema."""
+    """What another program reads; `{s}` is the schema."""
     with database.connect() as connection:
         return connection.execute(database.sql(text), values or None).fetchall()
 
 
 class Script:
-    """A source that says what it is told: `ports.projection.Source` of one partition of each topic.
+    """A source that says what it is given: `ports.projection.Source` of a partition of each topic.
 
     Attributes:
         pages: what is taken, one after the other; each begins at the offset of its place.

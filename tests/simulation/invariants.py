@@ -329,7 +329,7 @@ def assert_records_lie_where_histories_say(
 
 
 def was_suspended_last(records: Sequence[ev.EventRecord]) -> bool:
-    """Whether the code could not be trusted when the run was last heard of, or closed."""
+    """Whether the code could not be trusted at the last report of the run, or when it closed."""
     marks = [
         event for _, event in _events(records) if isinstance(event, ev.WorkflowSuspended | ev.WorkflowResumed)
     ]

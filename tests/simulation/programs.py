@@ -906,14 +906,14 @@ class DivergedFickle(Fickle):
 
 
 @workflow.defn(name="Fickle")
-class MendedFickle(Fickle):
+class FixedFickle(Fickle):
     """Differs only after the signal."""
 
     @workflow.run
     async def run(self) -> str:
         await echo("first")
         await self.called()
-        return f"mended: {await echo('last')}"
+        return f"fixed: {await echo('last')}"
 
 
 @dataclass
@@ -1035,7 +1035,7 @@ DEPLOYMENTS: dict[str, Registry] = {
     "first": Registry.of([*_WORKFLOWS, Trip, Careless, Fickle, Tells], _ACTIVITIES),
     "telling badly": Registry.of([*_WORKFLOWS, TellsBadly], _ACTIVITIES),
     "diverged": Registry.of([*_WORKFLOWS, DivergedFickle], _ACTIVITIES),
-    "mended": Registry.of([*_WORKFLOWS, MendedFickle], _ACTIVITIES),
+    "fixed": Registry.of([*_WORKFLOWS, FixedFickle], _ACTIVITIES),
     "before the patch": Registry.of([*_WORKFLOWS, Amended], _ACTIVITIES),
     "patched": Registry.of([*_WORKFLOWS, AmendedPatched], _ACTIVITIES),
     "two versions": Registry.of([*_WORKFLOWS, Amended, AmendedAgain], _ACTIVITIES),

@@ -209,11 +209,11 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
         together(start("b", "Box"), start("b", "Box", if_running="terminate"), signal("b", "put", 3),
             signal("b", "close")),
     ],
-    "suspended, mended": [
+    "suspended, fixed": [
         *each(start("f", "Fickle")),
         Deploy("diverged"),
         *each(signal("f", "call"), signal("f", "call")),
-        Deploy("mended"),
+        Deploy("fixed"),
     ],
     "suspended, cancelled, back": [
         Worker(False),
@@ -429,7 +429,7 @@ def play(world: World, actions: list[Action], recover: Callable[[BaseException],
 
 
 def outcome(story: Play) -> tuple[list[tuple[str, str]], dict[str, list[Any]]]:
-    """What clients were told, and how each run of each workflow id ended: must not depend on
+    """The answers of clients, and how each run of each workflow id ended: must not depend on
     crashes."""
     world = story.world
     told = [(request_id, type(world.replies[request_id]).__name__) for request_id in story.request_ids]

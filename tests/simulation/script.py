@@ -24,7 +24,7 @@ Commands:
     guard                 from here on the determinism guard looks at the workflows
     together ... end      the lines between reach the engine in one batch
 
-Arguments are JSON where they can be read as JSON, else text. What an operator is told comes as
+Arguments are JSON where they can be read as JSON, else text. A message to the operator comes as
 `report: …`.
 """
 

@@ -1,4 +1,4 @@
-"""A commit that is aborted is done again: nothing is lost, nothing happens twice, and clients
+"""A commit that is aborted is done again: no data is lost, nothing happens twice, and clients
 notice nothing."""
 
 from __future__ import annotations

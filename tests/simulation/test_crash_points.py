@@ -43,7 +43,7 @@ IN_FILE: Final = (
     "signal storm",
     "retries",
     "terminate and start",
-    "suspended, mended",
+    "suspended, fixed",
 )
 
 

@@ -1,5 +1,5 @@
 """Whatever authors and clients send: each mistake hits its own run or request, and the engine and
-everybody else go on."""
+all others continue."""
 
 from __future__ import annotations
 

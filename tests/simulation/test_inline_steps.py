@@ -333,7 +333,7 @@ def test_a_result_that_cannot_be_recorded_suspends_the_run_until_the_code_is_fix
     world.start_workflow("w", "gives")
     assert world.state("w").status == "suspended"
     assert "step 'gives'" in world.state("w").reason
-    world.advance(200)  # attempts go on, and change nothing
+    world.advance(200)  # attempts continue, and change nothing
     assert world.state("w").status == "suspended"
     world.deploy(Registry.of([gives(lambda: "fixed")], []))
     world.settle()

@@ -13,7 +13,7 @@ from tests.simulation.world import SETTINGS, World
 
 
 @pytest.mark.parametrize(
-    "name", ["order", "tokens", "patched", "streams", "two versions", "suspended, mended", "inline steps"]
+    "name", ["order", "tokens", "patched", "streams", "two versions", "suspended, fixed", "inline steps"]
 )
 def test_a_run_ends_alike_when_its_history_is_read_page_by_page(
     name: str, monkeypatch: pytest.MonkeyPatch

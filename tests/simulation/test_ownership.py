@@ -1,4 +1,4 @@
-"""Partitions that go and come back: what lies there is forgotten, and taken up again."""
+"""Partitions that go and come back: what is there is forgotten, and taken up again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that was restored from events alone has no views (docs/decisions.md); what is told of a
+"""A store that was restored from events alone has no views (docs/decisions.md); what is said of a
 run still has its last one."""
 
 from __future__ import annotations

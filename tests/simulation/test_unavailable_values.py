@@ -1,5 +1,5 @@
 """A lost key and a missing object: the runs that need them wait and say so, others are not held up,
-and nothing is lost when they are back. On memory and in a file.
+and no data is lost when they are back. On memory and in a file.
 """
 
 from __future__ import annotations

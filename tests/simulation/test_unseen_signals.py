@@ -1,5 +1,5 @@
 """A signal that was accepted while no code was there, and that the code which comes cannot take, is
-a dead letter; its run goes on."""
+a dead letter; its run continues."""
 
 from __future__ import annotations
 

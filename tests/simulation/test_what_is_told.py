@@ -318,7 +318,7 @@ def test_a_step_that_the_engine_had_begun_is_run_by_the_one_that_follows() -> No
     assert world.value("w") == "stamped"
 
 
-# ---- whoever asked
+# ---- any client that asked
 
 
 def test_a_start_that_attaches_with_its_signal_says_so_and_repeated_acts_once(world: World) -> None:

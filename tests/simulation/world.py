@@ -102,7 +102,7 @@ class VirtualClock:
 
 
 class CountedIds:
-    """Ids that count, each kind for itself; they go on over crashes."""
+    """Ids that count, each kind for itself; they continue over crashes."""
 
     def __init__(self) -> None:
         self.run_ids = self.tokens = self.seeds = self.secrets = 0
@@ -187,7 +187,7 @@ class World:
         payloads: of clients, code and attempts; by default plain JSON.
 
     Attributes:
-        run_ids: of the runs that clients have heard of, by workflow id.
+        run_ids: of the runs that clients know, by workflow id.
         held: activities whose tasks the worker takes and keeps, in `held_tasks`.
         zombies: tasks of workers that outlived a crash of the engine: they are done a second time.
     """
@@ -274,7 +274,7 @@ class World:
         self.boot()
 
     def close(self) -> None:
-        """Let go of the medium."""
+        """Release the medium."""
         log, store = self._ports
         store.close()
         log.close()
@@ -412,7 +412,7 @@ class World:
         return self._medium.records()
 
     def histories(self) -> dict[tuple[str, str], list[EventRecord]]:
-        """Of all runs that clients have heard of."""
+        """Of all runs that clients know."""
         found: dict[tuple[str, str], list[EventRecord]] = {}
         for workflow_id in sorted({*self._asked.values()}):
             state = self.state(workflow_id)

@@ -117,7 +117,7 @@ def test_no_class_is_oversized() -> None:
 
 
 def test_constructors_take_at_most_six_arguments_by_position() -> None:
-    """More of them cannot be told apart where they are written; the rest is named."""
+    """A reader cannot distinguish more of them at the call; the rest is named."""
     limit = 6
     found: list[str] = []
     for file in SHIPPED:

@@ -137,7 +137,7 @@ def test_a_tombstone_removes_a_workflow_from_the_clients_table() -> None:
     assert sorted(each.workflow_id for each in table.select(ListQuery(statuses=("running",)))) == ["a", "c"]
     assert table.counts(ListQuery()) == {("Order", "running"): 2}
     put(Record("shop.state", 5, "b", STATE.encode(running("b")), STATE.header))
-    assert table.get("b") == running("b"), "it may come again"
+    assert table.get("b") == running("b"), "it may return"
 
 
 def test_an_unreadable_state_is_shown_as_such_beside_the_others() -> None:

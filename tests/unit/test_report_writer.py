@@ -104,7 +104,7 @@ def test_a_failed_delivery_is_tried_again_until_it_is_durable(writing: Writing, 
     assert sorted(found, key=str) == sorted(reports, key=str), (
         "each once: those that were delivered are not written again"
     )
-    assert writing.durable == reports, "told of in the end, and once"
+    assert writing.durable == reports, "reported in the end, and once"
 
 
 def test_what_the_client_refuses_for_now_is_tried_again(writing: Writing) -> None:

@@ -156,7 +156,7 @@ def test_a_function_begins_with_its_thread() -> None:
         assert (pool.busy, pool.waiting) == (2, 3)
         runs[2].cancel()
         await asyncio.gather(runs[2], return_exceptions=True)
-        runs[0].cancel()  # its function goes on, and keeps its thread
+        runs[0].cancel()  # its function continues, and keeps its thread
         await asyncio.gather(runs[0], return_exceptions=True)
         assert (pool.busy, pool.waiting) == (2, 2)
         released.set()

@@ -48,8 +48,7 @@ reader, not one per change."""
 HEARTBEAT_S: Final = 15.0
 CUT: Final = (
     b'event: cut\ndata: {"reason":"you read too slowly: connect again with the id of the last event as '
-    b"Last-Event-ID, "
-    b'and what has changed since is told"}\n\n'
+    b'Last-Event-ID, to get what has changed since"}\n\n'
 )
 BYE: Final = b"event: bye\ndata: {}\n\n"
 

@@ -173,7 +173,7 @@ class _Transactions:
         return Recorded(bytes(row[0]))
 
     # The table is looked for first: an account that may not create tables is enough where it is
-    # there. Two processes that create it at once may get an error, and find it then.
+    # there. Two processes that create it at the same time may get an error, and find it then.
 
     def _ensure_table(self) -> None:
         if not self._has_table:

@@ -438,7 +438,7 @@ class CompensationCompleted(Event, frozen=True):
 
 
 class CompensationFailed(Event, frozen=True, gc=True):
-    """The step is not undone, and the saga has gone on without that."""
+    """The step is not undone, and the saga has continued without that."""
 
     number: int
     name: str

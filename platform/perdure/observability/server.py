@@ -221,7 +221,7 @@ class _Connection(Connection):
     async def _answer(self, method: str, target: str, version: str, headers: dict[str, str]) -> None:
         try:
             found = await self._server.answer(target.partition("?")[0], headers.get("accept", ""))
-        except Exception as error:  # noqa: BLE001 - the scraper is told; the next one may be luckier
+        except Exception as error:  # noqa: BLE001 - the scraper gets the error; the next one may be luckier
             text = f"{type(error).__name__}: {error}\n".encode()
             found = _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", text)
         has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"

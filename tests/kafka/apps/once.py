@@ -16,7 +16,7 @@ def effects(path: Path) -> int:
 
 
 async def happen(path: Path) -> None:
-    """It happens; the first time nobody hears of it."""
+    """It happens; the first time without a report."""
     is_first = not effects(path)
     with path.open("a") as file:
         file.write("!")

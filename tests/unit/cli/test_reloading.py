@@ -1,4 +1,4 @@
-"""New code is tried before the old is let go, and no save is missed."""
+"""New code is tried before the old is dropped, and no save is missed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What callers ask for is what the platform is asked: every option, of the run that the handle is
-of; and what they are told of the answer."""
+of; and what they get of the answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run, driven by commands: what is decided is evolved at once, with its effects written
+"""One run, driven by commands: what is decided is recorded immediately, with its effects written
 down."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Time goes on from the last stamp, whatever the time of day does; and a moment of nonsense leaves
-no trace."""
+"""Time continues from the last stamp, whatever the time of day does; and a moment of nonsense
+leaves no trace."""
 
 from __future__ import annotations
 

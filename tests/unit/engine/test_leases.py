@@ -1,4 +1,4 @@
-"""An attempt that is not heard of for a whole lease is lost."""
+"""An attempt without a heartbeat for a whole lease is lost."""
 
 from __future__ import annotations
 

@@ -353,7 +353,7 @@ def test_eviction_runs_no_line_warns_of_nothing_and_leaves_no_object(
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         eviction.evict(driven.loop)
-        assert coroutine is None or coroutine() is None, "freed at once, without the garbage collector"
+        assert coroutine is None or coroutine() is None, "freed immediately, without the garbage collector"
         del task
         gc.collect()
     assert actions != [] or program in {condition, queue, until, swallow_on_one_future}

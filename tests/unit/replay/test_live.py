@@ -45,7 +45,7 @@ class Early:
 
 @workflow.defn
 class Busy:
-    """Its handlers take their time; the run ends as it is told."""
+    """Its handlers take their time; the run ends as its argument says."""
 
     def __init__(self) -> None:
         self.end = ""

@@ -1,4 +1,4 @@
-"""One attempt: whose fault its end is, how long it may take, what it is told, and how it is
+"""One attempt: whose fault its end is, how long it may take, what it gets, and how it is
 counted."""
 
 from __future__ import annotations

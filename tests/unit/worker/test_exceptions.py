@@ -1,5 +1,5 @@
-"""Whatever a function raises is a failed attempt, at once: no exception is lost in a future, and
-none is taken for the platform's own."""
+"""Whatever a function raises is a failed attempt, immediately: no exception is lost in a future,
+and none is taken for the platform's own."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def side() -> Iterator[SideLoop]:
     side = SideLoop("test-side")
     side.start()
     yield side
-    assert side.is_running, "the loop goes on, whatever was raised"
+    assert side.is_running, "the loop continues, whatever was raised"
     side.stop()
 
 

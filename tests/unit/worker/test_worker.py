@@ -1,4 +1,4 @@
-"""A worker runs many attempts at once, reports what ended, and holds nothing for what was
+"""A worker runs many attempts at the same time, reports what ended, and holds nothing for what was
 cancelled."""
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ async def test_a_long_attempt_is_started_once_and_beats_from_then_on(worker: Wor
     assert beat.details == b"[1]"
     again = worker._heartbeats.due(running, now + 2 * BEAT_S)
     assert isinstance(again, cm.HeartbeatActivity)
-    assert again.details == b"", "it has been told"
+    assert again.details == b"", "it has been sent"
 
 
 @on_a_loop

@@ -161,7 +161,7 @@ class Attempts:
             while me.cancelling():  # by your code itself
                 me.uncancel()
             return self.failed(task, error)
-        except BaseException as error:  # noqa: BLE001 - also SystemExit and KeyboardInterrupt: the worker goes on
+        except BaseException as error:  # noqa: BLE001 - also SystemExit and KeyboardInterrupt: the worker continues
             if isinstance(error, TimeoutError) and timeout.limit.expired():
                 return self._timed_out(task, is_silent=timeout.is_silent)
             return self.failed(task, error)

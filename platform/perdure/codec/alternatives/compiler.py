@@ -324,7 +324,7 @@ def _types_of(origin: Any) -> tuple[type[Any], ...]:
 
 
 def _addresses(annotation: Any, members: list[Any]) -> Alternative:
-    """Several kinds of IP addresses, told apart by their text.
+    """Several kinds of IP addresses, which differ by their text.
 
     Raises:
         PayloadError: a network and an interface, which look alike.

@@ -391,7 +391,7 @@ def _on_attempt_failed(run: RunState, event: ev.ActivityAttemptFailed, outbox: O
             outbox.disarm(_retry_timer(run, activity))
         outbox.end_task((run.run_id, event.number), is_step=activity.options.is_step)
     if outbox is not None:
-        # people are told what failed, also when the history refers to an earlier attempt
+        # say what failed, also when the history refers to an earlier attempt
         known = activity.failure if event.same_as else None
         outbox.failed(run, event if known is None else replace(event, failure=known), activity.name)
     activity.retry_at, activity.token = event.retry_at, event.token

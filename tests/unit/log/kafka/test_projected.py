@@ -92,7 +92,7 @@ def ends() -> Any:
 
 @pytest.fixture
 def source(reader: Any, ends: Any) -> ProjectionSource:
-    """Partition 0 of both topics; events go on at 5, states at 3."""
+    """Partition 0 of both topics; events continue at 5, states at 3."""
     clients: Any = Clients()
     made = ProjectionSource(clients, lambda _: None)
     made._consumer, made._state_ends = reader, ends

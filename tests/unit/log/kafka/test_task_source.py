@@ -145,7 +145,7 @@ def test_a_commit_that_fails_is_made_again(bench: Bench) -> None:
     assert bench.made.committed == [(0, 6)]
     bench.queue._on_committed(None, [SimpleNamespace(topic=TOPIC, partition=0, error=FAILED)])
     bench.queue._commit(bench.consumer, is_synchronous=True)
-    assert bench.made.committed == [(0, 6), (0, 6)], "of one partition it was told later"
+    assert bench.made.committed == [(0, 6), (0, 6)], "of one partition it learned later"
     bench.queue._on_committed(None, [SimpleNamespace(topic=TOPIC, partition=0, error=None)])
     bench.queue._commit(bench.consumer, is_synchronous=True)
     assert len(bench.made.committed) == 2

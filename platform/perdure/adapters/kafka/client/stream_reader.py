@@ -96,7 +96,7 @@ class KafkaStreams:
                 try:
                     record = STREAMS.decode(each.value() or b"", header_of(each))
                 except UndecodableRecord:
-                    continue  # another system wrote to the topic: it is none of the run's
+                    continue  # another system wrote to the topic: it is not one of the run's
                 if record.name == name:
                     values.append((following, record))
         return StreamPage(values, following)

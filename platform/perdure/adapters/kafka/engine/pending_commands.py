@@ -75,7 +75,7 @@ class PendingCommands:
     """Pending commands: decoded and not yet committed, in order.
 
     Args:
-        partition_of: where a workflow id lies.
+        partition_of: the partition of a workflow id.
 
     Attributes:
         asides: taken, to be written with the open transaction.

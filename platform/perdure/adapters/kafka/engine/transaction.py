@@ -206,7 +206,7 @@ class Transactions:
         self._producer = None
         while True:
             try:
-                self._calls.call(lambda: producer.init_transactions(INIT_S))  # noqa: B023 - called at once
+                self._calls.call(lambda: producer.init_transactions(INIT_S))  # noqa: B023 - called immediately
                 break
             except CallTimedOut:
                 producer = self._new_producer()
