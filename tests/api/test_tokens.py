@@ -125,7 +125,7 @@ def test_the_highest_role_that_is_ours_counts(roles: Any, role: Role | None) -> 
     assert verify(signed(claims(roles=roles))).role is role
 
 
-def test_claims_may_lie_in_objects_or_have_dots_in_their_names() -> None:
+def test_claims_may_be_in_objects_or_have_dots_in_their_names() -> None:
     provider = Provider(ISSUER, AUDIENCE, "realm_access.roles", "https://shop.example/namespaces")
     content = claims(
         roles=None,

@@ -143,7 +143,7 @@ def letters(namespace: Namespace, count: int) -> list[DeadLetter]:
     return found
 
 
-def test_invalid_addresses_get_no_answer_and_unheard_refusals_are_dead_letters(
+def test_invalid_addresses_get_no_answer_and_refusals_without_a_reader_are_dead_letters(
     namespace: Namespace, platform: KafkaPlatform
 ) -> None:
     namespace.send(

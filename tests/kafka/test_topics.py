@@ -151,7 +151,7 @@ def test_the_number_of_partitions_is_frozen(space: Space) -> None:
     assert space.topics.plan(partitions=2).faults == ()
 
 
-def test_commands_and_events_lie_alike_or_are_refused(space: Space) -> None:
+def test_commands_and_events_have_the_same_partitions_or_are_refused(space: Space) -> None:
     for topic, partitions in zip(FIXED[:2], (3, 5), strict=True):
         space.create(topic.part, partitions)
         for setting in topic.configuration:

@@ -136,7 +136,7 @@ def test_topics_that_are_not_there_yet_are_waited_for(postgres: str) -> None:
 def untold(message: str, /, **where: str | int) -> None: ...
 
 
-def test_what_waiting_does_not_mend_ends_the_projector(postgres: str) -> None:
+def test_an_error_that_waiting_does_not_fix_ends_the_projector(postgres: str) -> None:
     database = fresh(postgres)
     projector = Projector(database, Script(page([state("a")]), ReadRecords()), Progress(untold))
     with database.connect() as connection:

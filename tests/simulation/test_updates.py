@@ -122,7 +122,7 @@ def test_a_repeated_update_acts_once(world: World) -> None:
     assert world.names("cart").count("UpdateAccepted") == 1
 
 
-def test_several_run_at_once_in_the_order_of_acceptance(world: World) -> None:
+def test_several_run_at_the_same_time_in_the_order_of_acceptance(world: World) -> None:
     for number in range(5):
         encoded = world.encoded((number,))
         world.ask(cm.UpdateWorkflow, "cart", request_id=f"u-{number}", name="add", input=encoded)

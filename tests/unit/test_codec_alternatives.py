@@ -313,7 +313,9 @@ def _other_card() -> Any:
         (Mixed | Lenient, "look alike there"),
     ],
 )
-def test_what_cannot_be_told_apart_is_refused_with_advice(annotation: Any, message: str) -> None:
+def test_alternatives_that_cannot_be_distinguished_are_refused_with_advice(
+    annotation: Any, message: str
+) -> None:
     def takes(it: Any) -> None: ...
 
     takes.__annotations__["it"] = annotation

@@ -157,7 +157,7 @@ def test_nothing_of_it_is_in_the_history() -> None:
     played(scenario)
 
 
-def test_too_much_at_once_is_refused() -> None:
+def test_too_much_in_one_activation_is_refused() -> None:
     async def scenario(env: testing.Environment) -> None:
         await env.client.start("f", floods, 20_000)
         assert "more than 10000 values" in (await env.client.state("f")).reason

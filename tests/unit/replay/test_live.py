@@ -177,7 +177,7 @@ def test_handlers_of_a_run_that_failed_are_cancelled_once_and_may_tidy_up() -> N
     assert failure(run.show(ev.ActivityCompleted(1, b'"tidy"'))).message == "as was asked"
 
 
-def test_of_several_handlers_that_fail_at_once_the_first_says_why_the_run_failed() -> None:
+def test_of_several_handlers_that_fail_in_one_activation_the_first_says_why_the_run_failed() -> None:
     run = Played(Busy)
     run.begin()
     run.show(signal("break_down", b'["first"]'), signal("break_down", b'["second"]'))

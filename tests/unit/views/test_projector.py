@@ -252,7 +252,9 @@ def test_a_wait_is_reported_once_it_lasts_again_after_a_while_and_when_it_is_ove
         (errors.ReadOnlySqlTransaction("reader"), False),
     ],
 )
-def test_what_may_pass_by_waiting_is_told_from_what_does_not(error: psycopg.Error, may_pass: bool) -> None:
+def test_errors_that_may_pass_by_waiting_are_distinguished_from_others(
+    error: psycopg.Error, may_pass: bool
+) -> None:
     assert is_outage(error) is may_pass
 
 

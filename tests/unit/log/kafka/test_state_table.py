@@ -88,7 +88,7 @@ def test_an_unreadable_state_keeps_the_last_known_one_with_the_reason(
     assert table._positions[0] == 4
 
 
-def test_a_read_waits_for_what_lies_before_the_end_of_its_partition_and_for_no_other(
+def test_a_read_waits_for_what_is_before_the_end_of_its_partition_and_for_no_other(
     table: StateTable,
 ) -> None:
     assert table._behind({0: 0, 1: 0}) == []
