@@ -9,12 +9,24 @@ anywhere else it runs the function once, here. `.fn` is the bare function.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import inspect
 from collections.abc import Callable, Coroutine
 from types import FunctionType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 from weakref import WeakKeyDictionary
 
 from perdure.authoring.activity_call import ActivityCall
@@ -22,6 +34,7 @@ from perdure.authoring.attempt import (
     Attempt,
     Info,
     Later,
+    clients_here,
     complete_later,
     heartbeat,
     idempotency_key,
@@ -52,6 +65,9 @@ from perdure.model.signature import (
 )
 from perdure.model.source import calling_place, place_of
 
+if TYPE_CHECKING:
+    from perdure.client import Client, SyncClient
+
 __all__ = [
     "DEFINED",
     "PROVIDERS",
@@ -66,6 +82,7 @@ __all__ = [
     "Retry",
     "RetryAfter",
     "Stream",
+    "client",
     "complete_later",
     "defn",
     "heartbeat",
@@ -77,6 +94,7 @@ __all__ = [
     "running",
     "step",
     "stream",
+    "sync_client",
     "transaction",
 ]
 
@@ -462,6 +480,43 @@ def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[
         raise UsageError(f"{calling_place()}: activity.named: {error}") from None
     activity.returns = returns
     return activity
+
+
+def client() -> Client:
+    """A client of the platform that runs this activity, with the codec of its app.
+
+        @activity.defn
+        async def escalate(order_id: str) -> None:
+            await activity.client().start(f"review-{order_id}", Review.process, order_id)
+
+    All attempts of a process share one connection. Closing what this returns leaves it open. In a
+    sync function use `sync_client`; this returns the same there.
+
+    Raises:
+        UsageError: no attempt is running here, or it has no platform.
+        InfrastructureError: the worker has stopped.
+    """
+    clients = clients_here("activity.client")
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return cast("Client", clients.of_sync())
+    return cast("Client", clients.of_async())
+
+
+def sync_client() -> SyncClient:
+    """The same as `client` for a sync function, which runs in a thread: its methods block.
+
+    Raises:
+        UsageError: no attempt is running here, or it has no platform; or this is async code.
+        InfrastructureError: the worker has stopped.
+    """
+    clients = clients_here("activity.sync_client")
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return cast("SyncClient", clients.of_sync())
+    raise misuse("activity.sync_client would block the loop of this async code: use activity.client.")
 
 
 def _decorate(

@@ -26,6 +26,7 @@ from perdure.adapters.process.channel import Channel
 from perdure.adapters.sqlite.file import SqliteFile, connect
 from perdure.adapters.sqlite.log import SqliteLog
 from perdure.adapters.sqlite.store import SqliteStore
+from perdure.authoring.attempt import Outlet, outlet
 from perdure.codec.payloads import JsonPayloads
 from perdure.core.run import fold
 from perdure.core.state import RunState
@@ -42,7 +43,6 @@ from perdure.worker.attempt import Attempts
 from perdure.worker.inline import run_inline, run_once
 from perdure.worker.steps import _unknown as unknown_step
 from perdure.worker.stopping import stopped
-from perdure.worker.streams import submitting
 from tests.simulation.invariants import assert_live_is_folded
 
 START: Final = 1_700_000_000_000_000
@@ -61,7 +61,7 @@ def run_attempt(attempts: Attempts, task: Task, submit: Any = None) -> cm.AnyCom
     """
 
     async def attempted() -> cm.AnyCommand:
-        submitting.set(submit)
+        outlet.set(Outlet(submit))
         return await attempts.run(task, lambda details: None, lambda: None)
 
     return _run(attempted())

@@ -6,7 +6,7 @@ from asyncio import CancelledError
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Never, cast
+from typing import TYPE_CHECKING, Any, Final, Never, Protocol, cast
 
 from msgspec import Struct
 
@@ -14,8 +14,9 @@ from perdure.model import runtime
 from perdure.model.tokens import of_attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
+    from perdure.model.commands import AnyCommand
     from perdure.model.tasks import Task
 
 
@@ -78,6 +79,32 @@ class Attempt(Struct, eq=False):
     is_later: bool = False
 
 
+class Clients(Protocol):
+    """Gives attempts the client of their process."""
+
+    def of_async(self) -> Any:
+        """For code on the loop of the attempts."""
+        ...
+
+    def of_sync(self) -> Any:
+        """For code in a thread."""
+        ...
+
+
+class Outlet(Struct, eq=False):
+    """The way out of the attempts of one worker, or of the steps of one engine.
+
+    Attributes:
+        submit: takes commands, from any thread.
+        clients: of the process; None where it has none.
+    """
+
+    submit: Callable[[Sequence[AnyCommand]], None]
+    clients: Clients | None = None
+
+
+outlet: Final[ContextVar[Outlet | None]] = ContextVar("perdure_outlet", default=None)
+"""Of the attempts that run in this context."""
 _current: Final[ContextVar[Attempt | None]] = ContextVar("perdure_attempt", default=None)
 
 
@@ -138,6 +165,31 @@ def heartbeat(*details: object) -> None:
     if attempt.is_cancelled:
         raise CancelledError("the activity was asked to stop")
     attempt.heartbeat(details)
+
+
+def clients_here(what: str) -> Clients:
+    """The source of clients for the attempt of this context.
+
+    Raises:
+        UsageError: no attempt is running here, or nothing gives it a client.
+    """
+    attempt, here = _current.get(), outlet.get()
+    if runtime.current() is not None:
+        raise runtime.misuse(
+            f"{what} is for activities; this is workflow code: use workflow.execute, workflow.start and "
+            "workflow.get."
+        )
+    if attempt is None or attempt.info is None:
+        raise runtime.misuse(
+            f"{what} is for the body of an activity, and no attempt is running here; elsewhere use "
+            "Client.connect(url)."
+        )
+    if here is None or here.clients is None:
+        raise runtime.misuse(
+            f"{what}: this attempt was made by a test, and has no platform; run the activity in "
+            "`testing.Environment`, or use `testing.attempt(client=env.client)`."
+        )
+    return here.clients
 
 
 def last_heartbeat() -> tuple[Any, ...]:

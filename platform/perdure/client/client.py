@@ -359,6 +359,13 @@ class Client:
         return accepted(await self._transport.request(command, REQUEST_TIMEOUT_S)).run_id
 
 
+def lent(client: Client) -> Client:
+    """The same client for others: closing it leaves the given one open."""
+    view = copy(client)
+    view._transport = client._transport.borrowed()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return view
+
+
 class Connecting:
     """Result of `Client.connect`: `await` it, or use `async with`."""
 

@@ -24,11 +24,19 @@ class InterceptedTransport:
     Args:
         transport: carries the requests.
         interceptors: those of the client, outermost first; those of the process come before them.
+        is_borrowed: closing it leaves the transport open.
     """
 
-    def __init__(self, transport: Transport, interceptors: Sequence[Interceptor]) -> None:
+    def __init__(
+        self, transport: Transport, interceptors: Sequence[Interceptor], *, is_borrowed: bool = False
+    ) -> None:
         self._transport = transport
         self._interceptors = interceptors
+        self._is_borrowed = is_borrowed
+
+    def borrowed(self) -> InterceptedTransport:
+        """The same for others, who cannot close it."""
+        return InterceptedTransport(self._transport, self._interceptors, is_borrowed=True)
 
     @property
     def reader(self) -> Reader:
@@ -62,4 +70,5 @@ class InterceptedTransport:
 
     async def close(self) -> None:
         """See `Transport`."""
-        await self._transport.close()
+        if not self._is_borrowed:
+            await self._transport.close()

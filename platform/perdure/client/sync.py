@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack
 
 from perdure.app import NO_APP
 from perdure.threads import WatchedThread
@@ -34,6 +34,22 @@ S = TypeVar("S")
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 S_co = TypeVar("S_co", covariant=True)
+
+
+class LoopOfClient(Protocol):
+    """The asyncio loop of a client, for callers in other threads."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether coroutines can run on it."""
+        ...
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop, and return its result."""
+        ...
+
+    def stop(self) -> None:
+        """The client is closed. Idempotent."""
 
 
 class _LoopThread:
@@ -71,7 +87,7 @@ class _LoopThread:
 class SyncUpdateHandle(Generic[T]):
     """`UpdateHandle`, without asyncio."""
 
-    def __init__(self, handle: UpdateHandle[T], thread: _LoopThread) -> None:
+    def __init__(self, handle: UpdateHandle[T], thread: LoopOfClient) -> None:
         self._handle = handle
         self._thread = thread
 
@@ -98,7 +114,7 @@ class SyncUpdateHandle(Generic[T]):
 class SyncHandle(Generic[S_co, R_co]):
     """`Handle`, without asyncio."""
 
-    def __init__(self, handle: Handle[S_co, R_co], thread: _LoopThread) -> None:
+    def __init__(self, handle: Handle[S_co, R_co], thread: LoopOfClient) -> None:
         self._handle = handle
         self._thread = thread
         self.id = handle.id
@@ -184,7 +200,7 @@ class SyncHandle(Generic[S_co, R_co]):
 class SyncClient:
     """`Client`, without asyncio: `with SyncClient.connect("sqlite:///app.db") as client: …`."""
 
-    def __init__(self, client: Client, thread: _LoopThread) -> None:
+    def __init__(self, client: Client, thread: LoopOfClient) -> None:
         self._client = client
         self._thread = thread
 

@@ -69,6 +69,7 @@ class KafkaPlatform(Process):
         app = registry.app.plus(codec, interceptors)
         self._interceptors = tuple(app.interceptors)
         self._activities = SideActivities(registry, app, worker.concurrency if worker else STEP_THREADS)
+        self._activities.connect(self.client)
         self._deciding = (
             EngineService(
                 registry,

@@ -76,6 +76,7 @@ class Platform(Process):
             url, shapes_of({name: each.view for name, each in registry.workflows.items()})
         )
         self._activities = SideActivities(registry, app, concurrency)
+        self._activities.connect(self.client)
         self.attempts = self._activities.attempts
         self._wired = WiredEngine(
             self._adapters.log,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure.codec.payloads import JsonPayloads
 from perdure.errors import InfrastructureError
+from perdure.runtime.activity_clients import ActivityClients
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.providers import OpenProviders
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure.app import App
+    from perdure.client import Client
     from perdure.engine.processor import Engine
     from perdure.registry import Registry
     from perdure.worker.attempt import Alarm
@@ -50,6 +52,7 @@ class Activities:
         *,
         alarm: Alarm | None = None,
     ) -> None:
+        self._clients: ActivityClients | None = None
         self.payloads = JsonPayloads.of(app)
         self.provided = OpenProviders(registry.providers)
         self.attempts = Attempts(
@@ -60,6 +63,15 @@ class Activities:
             alarm=alarm,
             interceptors=tuple(app.interceptors),
         )
+
+    def connect_on(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Client]) -> None:
+        """Give the attempts that run on a loop a client."""
+        self._clients = self.attempts.clients = ActivityClients(make, loop)
+
+    async def close_clients(self) -> None:
+        """Close the client of the attempts. Idempotent."""
+        if self._clients is not None:
+            await self._clients.close()
 
 
 class SideActivities(Activities):
@@ -77,6 +89,14 @@ class SideActivities(Activities):
     ) -> None:
         super().__init__(registry, app, threads)
         self.side = SideLoop("perdure-side")
+
+    def connect(self, make: Callable[[], Client]) -> None:
+        """Give attempts a client; before workers and steps are made.
+
+        Args:
+            make: makes it, when the first attempt asks for it; from any thread.
+        """
+        self.connect_on(self.side.loop, make)
 
     def start(self) -> None:
         """Start the loop. Nothing is provided yet: hold steps back until `provide` has returned."""
@@ -116,6 +136,7 @@ class SideActivities(Activities):
         try:
             if self.side.is_running:
                 self.side.call(self.provided.close(), CLOSE_S)
+                self.side.call(self.close_clients(), CLOSE_S)
         finally:
             self.side.stop()
             self.attempts.threads.close()

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from perdure.activity import Activity, Attempt, Info, running
+from perdure.authoring.attempt import Outlet, outlet
+from perdure.client import Client
+from perdure.client.client import lent
 from perdure.errors import UsageError
 from perdure.model.source import calling_place
 
@@ -51,12 +54,42 @@ def _put(definition: Activity[..., Any], fn: Callable[..., Any] | None) -> None:
 
 
 @contextmanager
-def attempt(*, idempotency_key: str = "test", attempt: int = 1) -> Generator[None]:
+def attempt(
+    *, idempotency_key: str = "test", attempt: int = 1, client: Client | None = None
+) -> Generator[None]:
     """Inside, `activity.info()` works, in an activity that is called there and in a bare function.
 
     Args:
         idempotency_key: what the function sees.
         attempt: the number of the attempt, from 1.
+        client: what `activity.client()` gives; `env.client`. Only for async functions.
     """
+    token = outlet.set(None if client is None else Outlet(_ignore, _Given(client)))
+    try:
+        yield from _prepared(idempotency_key, attempt)
+    finally:
+        outlet.reset(token)
+
+
+class _Given:
+    """Gives the client of a test."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def of_async(self) -> Client:
+        """The client."""
+        return lent(self._client)
+
+    def of_sync(self) -> Client:
+        """A sync function would need a loop in another thread."""
+        raise UsageError("testing.attempt(client=…) is for async functions; run the activity in a workflow.")
+
+
+def _ignore(_commands: object) -> None:
+    """Nothing takes what the attempt of a test sends."""
+
+
+def _prepared(idempotency_key: str, attempt: int) -> Generator[None]:
     with running(Attempt(Info("test", "test", "test", attempt, idempotency_key), is_waiting=True)):
         yield

@@ -208,16 +208,22 @@ class Environment:
     async def __aenter__(self) -> Self:
         self._moved = asyncio.Event()
         self._channel = _NotifyingChannel(self._moved)
+
+        def connected() -> Client:
+            transport = _CountedTransport(self._channel, MemoryReader(self._medium), self)
+            return Client(transport, payloads=self._activities.payloads, interceptors=self._interceptors)
+
+        self._activities.connect_on(asyncio.get_running_loop(), connected)
         await self._activities.provided.open()
         self._boot()
-        transport = _CountedTransport(self._channel, MemoryReader(self._medium), self)
-        self._opened = Client(transport, payloads=self._activities.payloads, interceptors=self._interceptors)
+        self._opened = connected()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.client.close()
         await self._crash()
         await self._activities.provided.close()
+        await self._activities.close_clients()
         self._activities.attempts.threads.close()
 
     # ---- private

@@ -18,6 +18,8 @@ from msgspec import json
 
 from perdure import activity, context, errors, interceptor
 from perdure.activity import Activity, Attempt
+from perdure.authoring.attempt import Clients
+from perdure.authoring.attempt import outlet as outlet_here
 from perdure.authoring.transaction import Recorded
 from perdure.interceptor import Interceptor
 from perdure.model import commands as cm
@@ -28,7 +30,7 @@ from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.functions import Functions, placed
 from perdure.worker.stopping import has_time, was_asked_to_stop
-from perdure.worker.streams import AttemptStreams, submitting
+from perdure.worker.streams import AttemptStreams
 
 Alarm = Callable[[float, Callable[[], None]], Callable[[], None]]
 """Calls a function after some seconds; returns a function that cancels this."""
@@ -56,6 +58,7 @@ class Attempts:
     Attributes:
         threads: for sync functions.
         functions: calls the activities' functions.
+        clients: gives attempts a client; None: they get none.
         outcomes: finished attempts, by ("step" or "activity", outcome: completed, failed,
             timed_out, deferred, cancelled).
     """
@@ -76,6 +79,7 @@ class Attempts:
         self.threads = threads
         self.functions = Functions(activities, payloads, instances)
         self._alarm = alarm
+        self.clients: Clients | None = None
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
     def serves(self, name: str) -> bool:
@@ -205,11 +209,12 @@ class Attempts:
 
         def opened(name: str, annotation: Any) -> Callable[[Any], None]:
             nonlocal streams
+            assert outlet is not None  # otherwise it is given to nobody
             if streams is None:
-                streams = AttemptStreams(task, self._payloads, submit, loop)
+                streams = AttemptStreams(task, self._payloads, outlet.submit, loop)
             return streams.open(name, annotation)
 
-        if (submit := submitting.get()) is not None:
+        if (outlet := outlet_here.get()) is not None:
             loop = asyncio.get_running_loop()
             attempt.streams = opened
         try:

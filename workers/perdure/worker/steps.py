@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from perdure.authoring.attempt import Outlet, outlet
 from perdure.errors import InfrastructureError
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
@@ -19,7 +20,6 @@ from perdure.worker.details import encoded
 from perdure.worker.inline import run_inline
 from perdure.worker.reports import Reports
 from perdure.worker.stopping import is_end_awaited, stop, stopped
-from perdure.worker.streams import submitting
 
 STOP_S: Final = 1.0
 """How long cancelled steps may take to clean up, seconds."""
@@ -50,6 +50,7 @@ class LocalSteps:
         self._attempts = attempts
         self._running: dict[tuple[str, int], tuple[str, asyncio.Task[None], Task]] = {}
         self._submit = submit
+        self._outlet = Outlet(submit, attempts.clients)
         self._reports = Reports(submit)
         self._details: dict[tuple[str, int], bytes] = {}
         self._asked = 0
@@ -160,7 +161,7 @@ class LocalSteps:
             details = encoded(given, task.name)
 
         report: cm.AnyCommand
-        submitting.set(self._submit)
+        outlet.set(self._outlet)
         try:
             if inline is not None:
                 report = await run_inline(self._attempts, inline, heartbeat, _begun)

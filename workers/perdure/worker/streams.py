@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,9 +21,6 @@ GATHER_S: Final = 0.005
 GATHERED: Final = 500
 GATHERED_BYTES: Final = 256 * 1024
 """More are sent immediately."""
-
-submitting: Final[ContextVar[Any]] = ContextVar("perdure_submit", default=None)
-"""What takes the commands of the attempts that run in this context."""
 
 
 class AttemptStreams:

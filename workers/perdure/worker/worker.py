@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Final
 
 from perdure.activity import Info
+from perdure.authoring.attempt import Outlet, outlet
 from perdure.engine.failure_log import AttemptLog
 from perdure.model import commands as cm
 from perdure.model.tasks import Task
@@ -27,7 +28,6 @@ from perdure.worker.heartbeats import Heartbeats, Running
 from perdure.worker.inline import run_once
 from perdure.worker.reports import Reports
 from perdure.worker.stopping import is_end_awaited, stop, stopped
-from perdure.worker.streams import submitting
 
 _logger: Final = logging.getLogger("perdure.worker")
 
@@ -62,6 +62,7 @@ class Worker:
         self._name = name
         self._attempts = attempts
         self._submit = submit
+        self._outlet = Outlet(submit, attempts.clients)
         self._concurrency = concurrency
         self._waiting = Backlog()
         self._began_at = monotonic()
@@ -236,7 +237,7 @@ class Worker:
             running.since = self._began_at = monotonic()
 
         report: cm.AnyCommand
-        submitting.set(self._submit)
+        outlet.set(self._outlet)
         has_claimed = not task.is_at_most_once
         try:
             if has_claimed:
