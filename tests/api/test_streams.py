@@ -18,7 +18,7 @@ from perdure.api import streams
 from perdure.api.auth.principal import Principal
 from perdure.api.auth.refusals import Forbidden
 from perdure.api.auth.security import Unsecured
-from perdure.api.change_events import EventId, version_of
+from perdure.api.change_events import EncodedEvent, EventEncoder, EventId, version_of
 from perdure.api.feeds import Change, PollingFeed
 from perdure.api.hub import Hub, Watch
 from perdure.api.roles import Role
@@ -359,6 +359,35 @@ def test_an_event_id_is_parsed_as_it_was_sent() -> None:
         assert (found.epoch, found.number) == (hub.encoder.epoch, hub.number)
         assert found.moment >= 5
     assert EventId.parse("17") == EventId(17, "", 0)
+
+
+def moment_of(told: EncodedEvent) -> int:
+    found = EventId.parse(told.data.partition(b"\n")[0].removeprefix(b"id: ").decode())
+    assert found is not None
+    return found.moment
+
+
+def test_a_position_does_not_follow_a_clock_of_the_api_that_is_ahead_of_the_engines() -> None:
+    """Another process would skip the changes of an hour."""
+    at, hour = 1_800_000_000_000_000, 3_600_000_000
+    encoder = EventEncoder(now=lambda: at + hour)
+    encoder.moment = at
+    assert moment_of(encoder.mark(3)) == at
+    assert moment_of(encoder.event(3, "a", None)) == at
+    assert moment_of(encoder.event(3, "a", state("a", at - 5))) == at - 5
+
+
+def test_a_position_does_not_follow_an_engine_whose_clock_is_ahead_of_the_others() -> None:
+    at, hour = 1_800_000_000_000_000, 3_600_000_000
+    encoder = EventEncoder(now=lambda: at)
+    encoder.moment = at + hour
+    assert moment_of(encoder.mark(3)) == at
+    assert moment_of(encoder.event(3, "a", None)) == at
+    assert moment_of(encoder.event(3, "a", state("a", at + hour))) == at
+
+
+def test_a_position_before_the_first_change_is_now() -> None:
+    assert moment_of(EventEncoder(now=lambda: 77).mark(0)) == 77
 
 
 class Written:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perdure.adapters.rocksdb import values
-from perdure.adapters.rocksdb.directory import BESIDE, TRUSTED_US
+from perdure.adapters.rocksdb.directory import BESIDE, FUTURE_US, TRUSTED_US
 from perdure.adapters.rocksdb.faults import DAMAGED, fault
 from perdure.errors import InfrastructureError
 from tests.contract.chronicle import Chronicle, random_moves
@@ -133,6 +133,19 @@ def test_a_store_that_is_ahead_of_the_topic_is_rebuilt(directory: Path, chronicl
     assert restorer.open(0, end) == end
     assert restorer.open(0, end - 1) is None
     assert f"it contains the events up to offset {end}, but the topic ends at {end - 1}" in told[0]
+    restorer.close(0)
+
+
+def test_a_store_written_by_a_clock_that_was_ahead_is_rebuilt(directory: Path, chronicle: Chronicle) -> None:
+    """How long ago that was cannot be known."""
+    end = len(chronicle.topic[0])
+    _, restorer = opened(directory, chronicle, now=NOW_US - FUTURE_US)
+    assert restorer.open(0, end) == end
+    restorer.close(0)
+    told: list[str] = []
+    _, restorer = opened(directory, chronicle, told.append, now=NOW_US - FUTURE_US - 1)
+    assert restorer.open(0, end) is None
+    assert "by a clock that was ahead" in told[0]
     restorer.close(0)
 
 

@@ -89,13 +89,19 @@ def _run(coroutine: Coroutine[Any, Any, cm.AnyCommand]) -> cm.AnyCommand:
 
 
 class VirtualClock:
-    """A clock that the test moves."""
+    """A clock that the test moves.
+
+    Attributes:
+        at: the monotonic clock, microseconds.
+        wrong_by: the time of day minus `at`.
+    """
 
     def __init__(self) -> None:
         self.at = START
+        self.wrong_by = 0
 
     def now(self) -> int:
-        return self.at
+        return self.at + self.wrong_by
 
     def elapsed(self) -> int:
         return self.at
@@ -339,7 +345,7 @@ class World:
         """Let time pass, timer by timer, until it is `until` microseconds."""
         self.settle()
         while (at := self._next_at()) is not None and at <= until:
-            self.clock.at = max(self.clock.at, at)
+            self.clock.at = at
             self.settle()
         self.clock.at = max(self.clock.at, until)
         self.settle()
@@ -427,11 +433,13 @@ class World:
         self.reports.append(message)
 
     def _next_at(self) -> int | None:
+        """When something is due next, by the monotonic clock."""
         timers = self.store_port.timers(None, 1)
         sources = self.engine._sources
         others = sources.leases.next_at(), sources.unavailable.next_at()
-        found = [*(timer.fires_at for timer in timers), *(at for at in others if at is not None)]
-        return min(found) if found else None
+        ahead = self.engine._time.now() - self.clock.at  # 0 but for a clock that is wrong
+        found = [*(timer.fires_at - ahead for timer in timers), *(at for at in others if at is not None)]
+        return max(self.clock.at, min(found)) if found else None
 
     def _after_batch(self) -> None:
         if self.checks_fold:

@@ -19,6 +19,8 @@ from perdure.api.json_views import state as shape
 from perdure.codec.readable import PLAIN, Readable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from perdure.client.listing import ListQuery
     from perdure.model.states import WorkflowState
 
@@ -72,14 +74,18 @@ class EventEncoder:
 
     Args:
         readable: decodes what the app's codec has encoded.
+        now: the time of day, microseconds since 1970.
 
     Attributes:
         epoch: distinguishes this hub from others.
         moment: the time of the latest change, microseconds since 1970.
     """
 
-    def __init__(self, readable: Readable = PLAIN) -> None:
+    def __init__(
+        self, readable: Readable = PLAIN, now: Callable[[], int] = lambda: time.time_ns() // 1_000
+    ) -> None:
         self._readable = readable
+        self._now = now
         self.epoch = os.urandom(4).hex()
         self.moment = 0
         self._encoded: WeakValueDictionary[tuple[int, str, Version], EncodedEvent] = WeakValueDictionary()
@@ -97,8 +103,8 @@ class EventEncoder:
             query: has the filters.
         """
         if state is None:
-            return self._event(self._id(self.moment, number), b"deleted", {"id": workflow_id})
-        event_id = self._id(state.updated_at, number)
+            return self._event(self._id(self._latest(), number), b"deleted", {"id": workflow_id})
+        event_id = self._id(min(state.updated_at, self._now()), number)
         if query is not None and not query.matches(state):
             return self._event(event_id, b"left", {"id": workflow_id})
         key = number, workflow_id, version_of(state)
@@ -109,7 +115,17 @@ class EventEncoder:
 
     def mark(self, number: int) -> EncodedEvent:
         """A comment that carries the reader's position without showing an event."""
-        return EncodedEvent(b"id: %b\n\n" % self._id(max(self.moment, time.time_ns() // 1_000), number))
+        return EncodedEvent(b"id: %b\n\n" % self._id(self._latest(), number))
+
+    def _latest(self) -> int:
+        """The moment that a position has: of the latest change, or now before the first.
+
+        Another process finds the changes since by their times, which engines stamp. The clock of
+        this machine, or of the engine of other workflows, may be an hour ahead of those: so a
+        position has neither the time of day nor a time that is still to come.
+        """
+        now = self._now()
+        return min(self.moment or now, now)
 
     def _id(self, moment: int, number: int) -> bytes:
         return b"%d-%b-%d" % (moment, self.epoch.encode(), number) if number else b"%d" % moment

@@ -35,6 +35,8 @@ TRUSTED_US: Final = 12 * 3_600_000_000
 """A directory without writes for longer is rebuilt: tombstones of runs deleted since then may be
 gone from the topic (`delete.retention.ms`, a day by default).
 """
+FUTURE_US: Final = 3_600_000_000
+"""A directory that was written later than this from now has no known age, and is rebuilt, too."""
 
 BESIDE: Final = 8
 """How many processes of one machine may believe at the same time that they own a partition."""
@@ -190,6 +192,11 @@ class Directory:
                 "belongs to another topic"
             )
         age_us = self._now() - found.written_at
+        if age_us < -FUTURE_US:
+            return (
+                f"it was last written {-age_us / 3.6e9:.0f} hours from now, by a clock that was ahead: how "
+                "old it is cannot be known, and the topic may have dropped deletions since then"
+            )
         if age_us > TRUSTED_US:
             return (
                 f"it was last written {age_us / 3.6e9:.0f} hours ago, and the topic may have dropped "
