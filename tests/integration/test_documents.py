@@ -121,6 +121,17 @@ def test_what_a_document_says_can_be_done(document: str, reader: Reader) -> None
     reader.stop()
 
 
+def test_the_programs_of_observe_run(reader: Reader) -> None:
+    programs = [
+        text
+        for language, _, text in FENCE.findall((ROOT / "docs/howto/observe.md").read_text())
+        if language == "python"
+    ]
+    assert programs
+    for text in programs:
+        reader.program(text)
+
+
 @pytest.mark.parametrize(
     "document",
     sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]),

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from perdure import threads
 from perdure.errors import InfrastructureError
 from perdure.observability.health import is_live, is_ready
+from perdure.observability.own_metrics import OwnMetrics
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -63,12 +64,15 @@ INGEST: Final = (
 
 
 def registry_of(observed: Observed) -> CollectorRegistry:
-    """Everything there is to measure about a process, Python and the operating system included."""
+    """Everything there is to measure about a process, Python and the operating system included, and
+    what its code measures itself.
+    """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Metrics(observed))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
+    registry.register(OwnMetrics())
     return registry
 
 
