@@ -37,10 +37,6 @@ def _is_same(event: ev.AttributesSet, action: ac.SetAttributes) -> bool:
     return event.number == action.number
 
 
-def _in_words(it: Any) -> str:
-    return f"attributes set, number {it.number}"
-
-
 MACHINE: Final = Machine(
     name="attributes",
     record={ev.AttributesSet: _on_set},
@@ -49,7 +45,7 @@ MACHINE: Final = Machine(
             event=ev.AttributesSet,
             to_event=_set,
             fits=_is_same,
-            in_words=_in_words,
+            in_words="attributes set, number {0.number}".format,
         )
     },
 )

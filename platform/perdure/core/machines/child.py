@@ -316,14 +316,6 @@ def _is_same_child(event: ev.ChildRequested, action: ac.StartChild) -> bool:
     return (event.number, event.workflow_id, event.type) == (action.number, action.workflow_id, action.type)
 
 
-def _requested_in_words(it: Any) -> str:
-    return f"child {it.number} {it.workflow_id!r} of type {it.type!r} started"
-
-
-def _cancelled_in_words(it: Any) -> str:
-    return f"child {it.number} cancelled"
-
-
 def _waits(run: RunState, limit: int) -> list[Wait]:
     return [
         Wait("child", child.requested.workflow_id, number, 0, child.requested_at)
@@ -352,13 +344,13 @@ MACHINE: Final = Machine(
             event=ev.ChildRequested,
             to_event=_request,
             fits=_is_same_child,
-            in_words=_requested_in_words,
+            in_words="child {0.number} {0.workflow_id!r} of type {0.type!r} started".format,
         ),
         ac.CancelChild: ActionRule(
             event=ev.ChildCancelRequested,
             to_event=_cancel,
             fits=same_number,
-            in_words=_cancelled_in_words,
+            in_words="child {0.number} cancelled".format,
         ),
     },
     cancelling={ac.CancelChild: Cancelling(opened_by=ev.ChildRequested, closed_by=_ENDS)},

@@ -120,18 +120,6 @@ def _fail(run: RunState, action: ac.FailCompensation, token: Callable[[], str]) 
     return ev.CompensationFailed(action.number, action.name, bounded(action.failure), action.attempts)
 
 
-def _retried_in_words(it: Any) -> str:
-    return f"attempt {it.attempt} of compensation {it.number} failed"
-
-
-def _completed_in_words(it: Any) -> str:
-    return f"compensation {it.number} completed"
-
-
-def _failed_in_words(it: Any) -> str:
-    return f"compensation {it.number} failed"
-
-
 def _waits(run: RunState, limit: int) -> list[Wait]:
     return [
         Wait("compensation", each.name, number, each.attempt, each.failed_at, each.retry_at)
@@ -153,19 +141,19 @@ MACHINE: Final = Machine(
             event=ev.CompensationAttemptFailed,
             to_event=_retry,
             fits=same_number,
-            in_words=_retried_in_words,
+            in_words="attempt {0.attempt} of compensation {0.number} failed".format,
         ),
         ac.CompleteCompensation: ActionRule(
             event=ev.CompensationCompleted,
             to_event=_complete,
             fits=same_number,
-            in_words=_completed_in_words,
+            in_words="compensation {0.number} completed".format,
         ),
         ac.FailCompensation: ActionRule(
             event=ev.CompensationFailed,
             to_event=_fail,
             fits=same_number,
-            in_words=_failed_in_words,
+            in_words="compensation {0.number} failed".format,
         ),
     },
     waits=_waits,

@@ -8,7 +8,7 @@ takes the old one. So its event is not matched by place, and the call may be del
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from perdure.core.machine import ActionRule, Machine, Outbox
 from perdure.core.state import RunState
@@ -28,10 +28,6 @@ def _is_same(event: ev.PatchApplied, action: ac.ApplyPatch) -> bool:
     return event.id == action.id
 
 
-def _in_words(it: Any) -> str:
-    return f"patch {it.id!r} applied"
-
-
 MACHINE: Final = Machine(
     name="patch",
     record={ev.PatchApplied: _on_applied},
@@ -40,7 +36,7 @@ MACHINE: Final = Machine(
             event=ev.PatchApplied,
             to_event=_apply,
             fits=_is_same,
-            in_words=_in_words,
+            in_words="patch {0.id!r} applied".format,
             is_matched=False,
         ),
     },

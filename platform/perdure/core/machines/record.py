@@ -5,7 +5,7 @@ them. It has no states.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from perdure.core.machine import ActionRule, Machine, Outbox
 from perdure.core.state import RunState
@@ -26,10 +26,6 @@ def _is_same_record(event: ev.RecordProduced, action: ac.ProduceRecord) -> bool:
     return event.number == action.number and event.topic == action.topic
 
 
-def _in_words(it: Any) -> str:
-    return f"record {it.number} for topic {it.topic!r} produced"
-
-
 MACHINE: Final = Machine(
     name="record",
     record={ev.RecordProduced: _on_produced},
@@ -38,7 +34,7 @@ MACHINE: Final = Machine(
             event=ev.RecordProduced,
             to_event=_produce,
             fits=_is_same_record,
-            in_words=_in_words,
+            in_words="record {0.number} for topic {0.topic!r} produced".format,
         )
     },
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 from heapq import nsmallest
-from typing import Any, Final
+from typing import Final
 
 from perdure.core.machine import (
     NOTHING,
@@ -85,14 +85,6 @@ def _cancel(run: RunState, action: ac.CancelTimer, token: Callable[[], str]) -> 
     return ev.TimerCancelled(action.number) if action.number in run.timers else None
 
 
-def _started_in_words(it: Any) -> str:
-    return f"timer {it.number} started"
-
-
-def _cancelled_in_words(it: Any) -> str:
-    return f"timer {it.number} cancelled"
-
-
 def _waits(run: RunState, limit: int) -> list[Wait]:
     """The timers that fire first."""
     timers = ((fires_at, number) for number, fires_at in run.timers.items())
@@ -110,13 +102,13 @@ MACHINE: Final = Machine(
             event=ev.TimerStarted,
             to_event=_start,
             fits=same_number,
-            in_words=_started_in_words,
+            in_words="timer {0.number} started".format,
         ),
         ac.CancelTimer: ActionRule(
             event=ev.TimerCancelled,
             to_event=_cancel,
             fits=same_number,
-            in_words=_cancelled_in_words,
+            in_words="timer {0.number} cancelled".format,
         ),
     },
     cancelling={

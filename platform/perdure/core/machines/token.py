@@ -227,10 +227,6 @@ def _issue(run: RunState, action: ac.IssueToken, token: Callable[[], str]) -> ev
     return ev.TokenIssued(action.number, action.secret, action.expires_at, action.is_public)
 
 
-def _in_words(it: Any) -> str:
-    return f"token {it.number} issued"
-
-
 def _waits(run: RunState, limit: int) -> list[Wait]:
     if run.phase.is_closed:
         return []
@@ -257,7 +253,7 @@ MACHINE: Final = Machine(
             event=ev.TokenIssued,
             to_event=_issue,
             fits=same_number,
-            in_words=_in_words,
+            in_words="token {0.number} issued".format,
         ),
     },
     wakes=frozenset({ev.TokenResolved, ev.TokenFailed, ev.TokenExpired}),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from perdure.core import requests
 from perdure.core.machine import ActionRule, Decision, Machine, Outbox, Stamp, same_number
@@ -91,14 +91,6 @@ def _fail(run: RunState, action: ac.FailUpdate, token: Callable[[], str]) -> ev.
     return ev.UpdateFailed(action.number, bounded(action.failure))
 
 
-def _completed_in_words(it: Any) -> str:
-    return f"update {it.number} completed"
-
-
-def _failed_in_words(it: Any) -> str:
-    return f"update {it.number} failed"
-
-
 def _waits(run: RunState, limit: int) -> list[Wait]:
     return [
         Wait("update", name, number, 0, at)
@@ -121,13 +113,13 @@ MACHINE: Final = Machine(
             event=ev.UpdateCompleted,
             to_event=_complete,
             fits=same_number,
-            in_words=_completed_in_words,
+            in_words="update {0.number} completed".format,
         ),
         ac.FailUpdate: ActionRule(
             event=ev.UpdateFailed,
             to_event=_fail,
             fits=same_number,
-            in_words=_failed_in_words,
+            in_words="update {0.number} failed".format,
         ),
     },
     wakes=frozenset({ev.UpdateAccepted}),
