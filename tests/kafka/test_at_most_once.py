@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from perdure.client import Client
 from tests.kafka.apps import once
-from tests.kafka.namespace import ROOT, Namespace, wait_until
-from tests.kafka.test_inline_steps import process_of
+from tests.kafka.namespace import Namespace, wait_until
+from tests.kafka.processes import engine, worker
 
 APP: Final = "tests/kafka/apps/once.py"
 NAMES: Final = ("blind", "seen")
-
-
-@contextmanager
-def worker(namespace: Namespace) -> Generator[subprocess.Popen[bytes]]:
-    """`perdure worker`; killed at the end of the block."""
-    command = [sys.executable, "-m", "perdure.cli", "worker", APP, "--session-timeout-ms", "6000"]
-    where = ["--kafka", namespace.bootstrap, "--namespace", namespace.name]
-    process = subprocess.Popen([*command, *where], cwd=ROOT)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_what_a_killed_worker_had_begun_is_not_begun_again(namespace: Namespace, tmp_path: Path) -> None:
@@ -50,10 +33,10 @@ def test_what_a_killed_worker_had_begun_is_not_begun_again(namespace: Namespace,
         ):
             return await client.get("p", once.pay).result()
 
-    with process_of(APP, namespace, tmp_path / "state"):
-        with worker(namespace):
+    with engine(APP, namespace, tmp_path / "state"):
+        with worker(APP, namespace):
             asyncio.run(start())
             wait_until(lambda: count() == dict.fromkeys(NAMES, 1), 60)
-        with worker(namespace):
+        with worker(APP, namespace):
             assert asyncio.run(end()) == ["unknown", "seen was found"]
     assert count() == dict.fromkeys(NAMES, 1)

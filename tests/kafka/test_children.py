@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,24 +17,12 @@ from perdure.errors import InfrastructureError
 from perdure.model import events as ev
 from perdure.model.states import Status
 from tests.kafka.apps import family
-from tests.kafka.namespace import ROOT, Namespace, wait_until
+from tests.kafka.namespace import Namespace, wait_until
+from tests.kafka.processes import engine
 
 APP: Final = "tests/kafka/apps/family.py"
 PARENTS: Final = 6
 CHILDREN: Final = 10
-
-
-@contextmanager
-def engine(namespace: Namespace, state_dir: Path) -> Generator[subprocess.Popen[bytes]]:
-    """`perdure engine`; killed at the end of the block, if it is not before."""
-    command = [sys.executable, "-m", "perdure.cli", "engine", APP, "--state-dir", str(state_dir)]
-    where = ["--kafka", namespace.bootstrap, "--namespace", namespace.name]
-    process = subprocess.Popen([*command, *where], cwd=ROOT)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_parents_and_children_exchange_answers_once_though_engines_are_killed(
@@ -80,12 +64,12 @@ def test_parents_and_children_exchange_answers_once_though_engines_are_killed(
                 await asyncio.sleep(0.1)
             return told, {each: await status(f"{each}/abandoned") for each in names[1:]}, last
 
-    with engine(namespace, tmp_path / "one"), engine(namespace, tmp_path / "two") as second:
+    with engine(APP, namespace, tmp_path / "one"), engine(APP, namespace, tmp_path / "two") as second:
         asyncio.run(start())
         wait_until(lambda: len(events(ev.ChildStarted)) >= CHILDREN, 60)
         second.kill()
         wait_until(lambda: len(events(ev.ChildCompleted)) >= 2 * CHILDREN, 60)
-    with engine(namespace, tmp_path / "three"):  # without the state of the others
+    with engine(APP, namespace, tmp_path / "three"):  # without the state of the others
         told, abandoned, last = asyncio.run(end())
     clients = PlainClients(namespace.name, "test", {"bootstrap.servers": namespace.bootstrap})
     recent = recent_state(clients, f"{names[0]}/leaf/1", began, 30)

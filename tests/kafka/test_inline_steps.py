@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from perdure.client import Client
 from tests.kafka.apps import inline
-from tests.kafka.namespace import ROOT, Namespace, wait_until
+from tests.kafka.namespace import Namespace, wait_until
+from tests.kafka.processes import engine
 
 APP: Final = "tests/kafka/apps/inline.py"
 STEPS: Final = ("plain", "blind", "seen")
-
-
-@contextmanager
-def process_of(app: str, namespace: Namespace, state_dir: Path) -> Generator[subprocess.Popen[bytes]]:
-    """`perdure engine`; killed at the end of the block, if it is not before."""
-    command = [sys.executable, "-m", "perdure.cli", "engine", app, "--state-dir", str(state_dir)]
-    where = ["--kafka", namespace.bootstrap, "--namespace", namespace.name]
-    process = subprocess.Popen([*command, *where], cwd=ROOT)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_steps_of_a_killed_engine_run_again_unless_they_may_not(namespace: Namespace, tmp_path: Path) -> None:
@@ -49,9 +33,9 @@ def test_steps_of_a_killed_engine_run_again_unless_they_may_not(namespace: Names
         ):
             return await client.get("p", inline.pay).result()
 
-    with process_of(APP, namespace, tmp_path / "one"):
+    with engine(APP, namespace, tmp_path / "one"):
         asyncio.run(start())
         wait_until(lambda: count() == dict.fromkeys(STEPS, 1), 60)
-    with process_of(APP, namespace, tmp_path / "two"):  # without the state of the other
+    with engine(APP, namespace, tmp_path / "two"):  # without the state of the other
         assert asyncio.run(end()) == ["plain", "unknown", "seen was found"]
     assert count() == {"plain": 2, "blind": 1, "seen": 1}

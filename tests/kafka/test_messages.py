@@ -4,11 +4,7 @@ partitions, engines, kills."""
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +15,8 @@ from perdure.client import Client
 from perdure.engine.ports import Batch
 from perdure.model.commands import FireTimer, SignalWorkflow
 from perdure.model.events import AnswerPromised, SignalReceived
-from tests.kafka.namespace import ROOT, Namespace, signals, wait_until
+from tests.kafka.namespace import Namespace, signals, wait_until
+from tests.kafka.processes import engine
 from tests.simulation.relay import Relay
 
 ALL: Final = {0, 1, 2, 3}
@@ -97,19 +94,6 @@ def test_a_command_that_cannot_be_written_keeps_all_of_its_batch_back(namespace:
     assert namespace.read("commands") == []
 
 
-@contextmanager
-def engine(namespace: Namespace, state_dir: Path) -> Generator[subprocess.Popen[bytes]]:
-    """`perdure engine`; killed at the end of the block, if it is not before."""
-    command = [sys.executable, "-m", "perdure.cli", "engine", APP, "--state-dir", str(state_dir)]
-    where = ["--kafka", namespace.bootstrap, "--namespace", namespace.name]
-    process = subprocess.Popen([*command, *where], cwd=ROOT)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 def test_a_workflow_gets_the_end_of_others_once_though_engines_are_killed_and_stores_lost(
     namespace: Namespace, tmp_path: Path
 ) -> None:
@@ -145,13 +129,13 @@ def test_a_workflow_gets_the_end_of_others_once_though_engines_are_killed_and_st
                 await client.get(each, Relay.run).signal(Relay.close)
             return await client.get(workflow_ids[-1], Relay.run).result()
 
-    with engine(namespace, tmp_path / "one"), engine(namespace, tmp_path / "two") as second:
+    with engine(APP, namespace, tmp_path / "one"), engine(APP, namespace, tmp_path / "two") as second:
         asyncio.run(ask())
         wait_until(lambda: sum(isinstance(event, AnswerPromised) for event in events()) == len(others), 60)
         second.kill()
-    with engine(namespace, tmp_path / "three"):
+    with engine(APP, namespace, tmp_path / "three"):
         asyncio.run(close(*others))
-    with engine(namespace, tmp_path / "four"):
+    with engine(APP, namespace, tmp_path / "four"):
         wait_until(lambda: heard().total() >= len(others), 60)
         assert asyncio.run(close("asker")) == ["completed"] * len(others)
     assert heard() == {"completed": len(others)}

@@ -23,6 +23,7 @@ from perdure.registry import Registry
 from tests.kafka.apps import parcels
 from tests.kafka.labour import until
 from tests.kafka.namespace import Namespace
+from tests.kafka.processes import perdure
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,19 +34,6 @@ def topic(namespace: Namespace) -> str:
     name = f"{namespace.name}.parcels"
     namespace.create({name: 3})
     return name
-
-
-def perdure(namespace: Namespace, *command: str) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "perdure.cli",
-        *command,
-        "--kafka",
-        namespace.bootstrap,
-        "--namespace",
-        namespace.name,
-    ]
 
 
 def engine_process(namespace: Namespace, folder: Path) -> subprocess.Popen[bytes]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from perdure.client import Client
 from tests.kafka.namespace import ROOT, Namespace
+from tests.kafka.processes import perdure
 
 APP = """
 from perdure import activity, workflow
@@ -62,19 +63,6 @@ def running(namespace: Namespace, *command: str) -> Generator[None]:
     finally:
         process.terminate()
         assert process.wait(30) == 0
-
-
-def perdure(namespace: Namespace, *command: str) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "perdure.cli",
-        *command,
-        "--kafka",
-        namespace.bootstrap,
-        "--namespace",
-        namespace.name,
-    ]
 
 
 def check(namespace: Namespace, target: str, *options: str) -> tuple[int, str, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perdure.cli.options.kafka import OwnerOption, SettingOption
+from perdure.cli.options.kafka import KafkaOption, NamespaceOption, OwnerOption, SettingOption
 from perdure.cli.options.metrics import (
     LogFormat,
     LogFormatOption,
@@ -33,12 +33,8 @@ def api(
             metavar="APP",
         ),
     ] = "",
-    kafka: Annotated[
-        str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
-    ] = "",
-    namespace: Annotated[
-        str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")
-    ] = "",
+    kafka: KafkaOption = "",
+    namespace: NamespaceOption = "",
     settings: SettingOption = None,
     db: Annotated[
         str, typer.Option("--db", help="Database of a `perdure dev`, instead of Kafka.", metavar="URL")

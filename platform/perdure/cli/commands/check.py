@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perdure.cli.options.app import WorkflowsArgument
 from perdure.cli.options.kafka import SettingOption
 from perdure.cli.output import Format, FormatOption, print_json, print_table
 
@@ -19,12 +20,7 @@ if TYPE_CHECKING:
 
 
 def check(
-    app: Annotated[
-        str,
-        typer.Argument(
-            help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP"
-        ),
-    ],
+    app: WorkflowsArgument,
     histories: Annotated[
         Path | None,
         typer.Option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perdure.cli.options.database import DEFAULT_DB, DatabaseOption, database_url
-from perdure.cli.options.kafka import SettingOption
+from perdure.cli.options.kafka import KafkaInsteadOption, SettingOption
 from perdure.cli.output import (
     Format,
     FormatOption,
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 
 commands = group("List, retry and drop dead letters: records that could not be processed.")
 
-KafkaOption = Annotated[
-    str,
-    typer.Option(
-        help="Bootstrap servers, HOST:PORT,…, instead of a database.",
-        metavar="BOOTSTRAP",
-        envvar="PERDURE_KAFKA",
-    ),
-]
 NamespaceOption = Annotated[
     str, typer.Option(help="On Kafka: namespace (prefix of the topics' names).", envvar="PERDURE_NAMESPACE")
 ]
@@ -55,7 +47,7 @@ BATCH_BYTES = 8 * 1024 * 1024
 
 @commands.command("list")
 def list_(
-    kafka: KafkaOption = "",
+    kafka: KafkaInsteadOption = "",
     namespace: NamespaceOption = "",
     settings: SettingOption = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -99,7 +91,7 @@ def list_(
 @commands.command()
 def show(
     id: Annotated[str, typer.Argument(help="Id as shown by `list`.", metavar="ID")],
-    kafka: KafkaOption = "",
+    kafka: KafkaInsteadOption = "",
     namespace: NamespaceOption = "",
     settings: SettingOption = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -135,7 +127,7 @@ def show(
 def retry(
     ids: IdsArgument = None,
     all_: AllOption = False,
-    kafka: KafkaOption = "",
+    kafka: KafkaInsteadOption = "",
     namespace: NamespaceOption = "",
     settings: SettingOption = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -193,7 +185,7 @@ def drop(
     yes: Annotated[
         bool, typer.Option("--yes", help="Confirm: the dropped requests will never be executed.")
     ] = False,
-    kafka: KafkaOption = "",
+    kafka: KafkaInsteadOption = "",
     namespace: NamespaceOption = "",
     settings: SettingOption = None,
     db: DatabaseOption = DEFAULT_DB,

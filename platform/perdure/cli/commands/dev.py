@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from perdure.cli.options.app import WorkflowsArgument
 from perdure.cli.options.database import DEFAULT_DB, DatabaseOption, database_url
 from perdure.cli.options.kafka import SettingOption, StateDirOption
 from perdure.cli.options.metrics import (
@@ -31,12 +32,7 @@ if TYPE_CHECKING:
 
 def dev(
     context: typer.Context,
-    app: Annotated[
-        str,
-        typer.Argument(
-            help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP"
-        ),
-    ],
+    app: WorkflowsArgument,
     db: DatabaseOption = DEFAULT_DB,
     kafka: Annotated[
         str,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perdure.cli.options.app import WorkflowsArgument
 from perdure.cli.options.kafka import (
     GraceOption,
     InstanceOption,
@@ -34,12 +35,7 @@ if TYPE_CHECKING:
 
 
 def engine(
-    app: Annotated[
-        str,
-        typer.Argument(
-            help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP"
-        ),
-    ],
+    app: WorkflowsArgument,
     kafka: KafkaOption,
     namespace: NamespaceOption,
     settings: SettingOption = None,

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from perdure.cli.options.database import DEFAULT_DB
-from perdure.cli.options.kafka import SettingOption
+from perdure.cli.options.database import DEFAULT_DB, DatabaseOption
+from perdure.cli.options.kafka import KafkaInsteadOption, SettingOption
 
 
 def publish(
@@ -17,19 +17,9 @@ def publish(
     ],
     key: Annotated[str, typer.Option(help="The record's key.")] = "",
     header: Annotated[list[str] | None, typer.Option(help="Header, NAME=VALUE; may be repeated.")] = None,
-    kafka: Annotated[
-        str,
-        typer.Option(
-            help="Bootstrap servers, HOST:PORT,…, instead of a database.",
-            metavar="BOOTSTRAP",
-            envvar="PERDURE_KAFKA",
-        ),
-    ] = "",
+    kafka: KafkaInsteadOption = "",
     settings: SettingOption = None,
-    db: Annotated[
-        str,
-        typer.Option("--db", help="The database: sqlite:///file, or just the file.", envvar="PERDURE_URL"),
-    ] = DEFAULT_DB,
+    db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Send a record to a topic: of Kafka, or of the file of a `perdure dev`, whose triggers take
     it.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perdure.cli.options.kafka import KafkaOption, NamespaceOption, SettingOption
 from perdure.cli.output import print_table
 from perdure.cli.tree import group
 
@@ -15,22 +16,6 @@ if TYPE_CHECKING:
 
 commands = group("Create and verify the topics of a namespace on Kafka.")
 
-KafkaOption = Annotated[
-    str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
-]
-NamespaceOption = Annotated[
-    str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")
-]
-SettingOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="A librdkafka setting, such as security.protocol=SASL_SSL, or schema.registry.url; may be "
-        "repeated. "
-        "PERDURE_KAFKA_SASL_PASSWORD in the environment sets sasl.password.",
-        metavar="NAME=VALUE",
-    ),
-]
 PartitionsOption = Annotated[
     int,
     typer.Option(

@@ -1,4 +1,4 @@
-"""The option `--app`: the app whose codec, interceptors and payload store a command uses."""
+"""The argument APP; and the option `--app`, whose codec, interceptors and store a command uses."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from perdure.app import App
     from perdure.codec.readable import Readable
 
+WorkflowsArgument = Annotated[
+    str,
+    typer.Argument(help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP"),
+]
 AppOption = Annotated[
     str,
     typer.Option(

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 KafkaOption = Annotated[
     str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
 ]
+KafkaInsteadOption = Annotated[
+    str,
+    typer.Option(
+        help="Bootstrap servers, HOST:PORT,…, instead of a database.",
+        metavar="BOOTSTRAP",
+        envvar="PERDURE_KAFKA",
+    ),
+]
 NamespaceOption = Annotated[
     str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")
 ]
@@ -24,9 +32,8 @@ SettingOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="A librdkafka setting, such as security.protocol=SASL_SSL; may be repeated. "
-        "PERDURE_KAFKA_SASL_PASSWORD in the "
-        "environment sets sasl.password.",
+        help="A librdkafka setting, such as security.protocol=SASL_SSL, or schema.registry.url; may be "
+        "repeated. PERDURE_KAFKA_SASL_PASSWORD in the environment sets sasl.password.",
         metavar="NAME=VALUE",
     ),
 ]
