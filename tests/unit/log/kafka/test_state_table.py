@@ -11,6 +11,7 @@ from perdure.adapters.kafka.client.state_feed import StateFeed
 from perdure.adapters.kafka.client.state_table import StateTable
 from perdure.client.listing import ListQuery
 from perdure.codec.avro import STATE
+from perdure.errors import InfrastructureError
 from perdure.model.states import Status, WorkflowState
 from tests.contract.samples import state
 from tests.unit.log.kafka.stand_ins import EOF, Found, schema
@@ -97,6 +98,17 @@ def test_a_read_waits_for_what_is_before_the_end_of_its_partition_and_for_no_oth
     assert table._behind({0: 2}) == [0], "a marker, or a record, is still to come"
     table._take([ended(0, 2)])
     assert (table._behind({0: 2}), table._behind({0: 3}), table._loaded) == ([], [0], {0})
+
+
+def test_a_table_that_grows_beyond_its_size_says_what_to_do_and_keeps_nothing() -> None:
+    clients: Any = Clients()
+    table = StateTable(clients, most_bytes=2_500)
+    table._positions = {0: 0}
+    table._take([put(replace(state("a"), view=b"1" * 500)), put(state("b"), 1)])
+    table._take([put(replace(state("a"), view=b""), 2), put(state("c"), 3)])  # smaller: counted as it is
+    with pytest.raises(InfrastructureError, match=r"more workflows than fit .* PostgreSQL .* https://host"):
+        table._take([put(replace(state("d"), view=b"1" * 2_000), 4)])
+    assert table.select(ListQuery()) == []
 
 
 def test_a_late_end_offset_does_not_move_a_position_back(table: StateTable) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, Final
 
+from perdure.adapters.kafka.client.one_state import SingleStates
 from perdure.adapters.kafka.client.state_table import StateTable
 from perdure.adapters.kafka.client.stream_reader import KafkaStreams
 from perdure.client.listing import ListQuery
@@ -32,9 +33,9 @@ HISTORY_S: Final = 15.0
 
 
 class StateReader:
-    """`client.ports.Reader`. The table is loaded with the first read, which takes about 10 us a
-    workflow. Every read waits until it is where the topic ended when it was asked, so that it sees
-    all that was answered before.
+    """`client.ports.Reader`. The table is loaded with the first list, which takes about 10 us and
+    0.7 KB a workflow; before that, some states are read one by one. Every read waits until it is
+    where the topic ended when it was asked, so that it sees all that was answered before.
 
     Args:
         clients: makes Kafka clients.
@@ -43,11 +44,14 @@ class StateReader:
 
     def __init__(self, clients: PlainClients, ask: Callable[[Request, float], AnyReply]) -> None:
         self._table = StateTable(clients)
+        self._singles = SingleStates(clients)
         self._streams = KafkaStreams(clients, self._began_at)
         self._ask = ask
 
     def state(self, workflow_id: str) -> WorkflowState | None:
         """The state of the workflow id."""
+        if self._singles.left > 0 and not self._table.is_started:
+            return self._singles.read(workflow_id)
         self._table.catch_up(workflow_id)
         return self._table.get(workflow_id)
 
@@ -101,4 +105,5 @@ class StateReader:
     def close(self) -> None:
         """Close the table, and the consumers of streams."""
         self._table.close()
+        self._singles.close()
         self._streams.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from msgspec.structs import replace
 
+from perdure.adapters.kafka.client.one_state import unreadable
 from perdure.adapters.kafka.clients.end_offsets import Ends
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.namespace.partitioner import partition_of
@@ -16,7 +17,6 @@ from perdure.adapters.kafka.records import header_of
 from perdure.client.listing import count, select
 from perdure.codec.avro import STATE
 from perdure.errors import InfrastructureError, UndecodableRecord
-from perdure.model.states import Status, WorkflowState
 from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from perdure.adapters.kafka.clients.plain import PlainClients
     from perdure.client.listing import ListQuery
+    from perdure.model.states import WorkflowState
 
 REQUEST_TIMEOUT_S: Final = 5.0
 STILL_S: Final = 10.0
@@ -41,6 +42,17 @@ record, and that it has been passed is known with the next answer of the broker.
 """
 IDLE_S: Final = 5.0
 """Without a read for this long nothing is fetched, seconds."""
+STATE_BYTES: Final = 600
+"""What a state takes beside its record."""
+MOST_BYTES: Final = 1 << 30
+"""The largest table. That is 1.4 million workflows with small views."""
+SLOW_S: Final = 3.0
+"""A first read that takes longer says what it does."""
+SLOW: Final = (
+    "reading the states of all workflows from %s, %d so far. The HTTP API of a deployment with PostgreSQL "
+    "need not read them: https://host as the platform's address"
+)
+_logger: Final = logging.getLogger("perdure.client")
 
 
 class StateTable:
@@ -48,9 +60,10 @@ class StateTable:
 
     Args:
         clients: makes the consumer.
+        most_bytes: the largest size.
     """
 
-    def __init__(self, clients: PlainClients) -> None:
+    def __init__(self, clients: PlainClients, most_bytes: int = MOST_BYTES) -> None:
         self._clients = clients
         self._topic = clients.topic("state")
         self._lock = threading.Condition()
@@ -64,6 +77,9 @@ class StateTable:
         self._fault: InfrastructureError | None = None
         self._moved_at = 0.0
         self._loaded: set[int] = set()
+        self._size = 0
+        self._most_bytes = most_bytes
+        self._has_said_slow = False
         self._stopping = threading.Event()
         self._thread: WatchedThread | None = None
 
@@ -76,8 +92,13 @@ class StateTable:
 
     # ---- reading
 
+    @property
+    def is_started(self) -> bool:
+        """Whether the table follows the topic."""
+        return self._thread is not None
+
     def get(self, workflow_id: str) -> WorkflowState | None:
-        """One state."""
+        """One state, as far as the table is read."""
         with self._lock:
             return self._states.get(workflow_id)
 
@@ -127,6 +148,9 @@ class StateTable:
                     raise self._fault
                 now = time.monotonic()
                 if not self._loaded.issuperset(behind):
+                    if now - since > SLOW_S and not self._has_said_slow:
+                        self._has_said_slow = True
+                        _logger.warning(SLOW, self._topic, len(self._states))
                     still_s = now - max(since, self._moved_at)
                     if still_s > STILL_S:
                         raise InfrastructureError(
@@ -136,6 +160,8 @@ class StateTable:
                 elif now - since > OPEN_S:
                     self._stuck.update((partition, self._positions[partition]) for partition in behind)
                     return
+            if self._fault is not None:  # it is read to its end, and nothing of it is kept
+                raise self._fault
 
     def _behind(self, ends: dict[int, int]) -> list[int]:
         found: list[int] = []
@@ -176,7 +202,8 @@ class StateTable:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None or (self._fault is not None and not self._thread.is_alive()):
+            is_over = self._fault is not None and self._size <= self._most_bytes  # else it would be again
+            if self._thread is None or (is_over and not self._thread.is_alive()):
                 self._fault = None
                 self._thread = WatchedThread(target=self._run, name="perdure-states")
                 self._thread.start()
@@ -237,6 +264,16 @@ class StateTable:
                     self._on_trouble(in_words(error))
             self._moved_at = time.monotonic()
             self._lock.notify_all()
+            if self._size > self._most_bytes:
+                count = len(self._states)
+                self._states, self._by_kind = {}, {}
+                self._fault = InfrastructureError(
+                    f"{self._topic} has more workflows than fit into the memory of one reader ({count:,} "
+                    f"take {self._size >> 20:,} MiB). Project them into PostgreSQL (`perdure projector`) "
+                    "and read from the API: its address is https://host. `perdure workflow show` needs no "
+                    "projector"
+                )
+                raise self._fault
 
     def _put(self, message: Message) -> None:
         key: Any = message.key()
@@ -250,30 +287,20 @@ class StateTable:
                 new = STATE.decode(value, header_of(message))
             except UndecodableRecord as fault:
                 self._on_trouble(f"the state of {workflow_id!r} cannot be read: {fault}")
-                new = _unreadable(workflow_id, self._states.get(workflow_id), str(fault))
+                new = unreadable(workflow_id, self._states.get(workflow_id), str(fault))
         old = self._states.pop(workflow_id, None)
         if old is not None:
+            self._size -= _size_of(old)
             del self._by_kind[old.type, str(old.status)][workflow_id]
         if new is not None:
             self._states[workflow_id] = new
+            self._size += _size_of(new)
             self._by_kind.setdefault((new.type, str(new.status)), {})[workflow_id] = None
 
     def _on_trouble(self, message: str) -> None:
         self._trouble = message
 
 
-def _unreadable(workflow_id: str, before: WorkflowState | None, reason: str) -> WorkflowState:
-    """The state shown for a record that cannot be read: that fact, plus the last known state."""
-    if before is None:
-        return WorkflowState(
-            workflow_id,
-            "",
-            "",
-            status=Status.SUSPENDED,
-            started_at=0,
-            updated_at=0,
-            closed_at=0,
-            history_length=0,
-            reason=reason,
-        )
-    return replace(before, reason=reason)
+def _size_of(state: WorkflowState) -> int:
+    """About the bytes of memory that a state takes."""
+    return STATE_BYTES + len(state.view) + len(state.result) + len(state.attributes)
