@@ -105,13 +105,13 @@ class Hub:
             if not watching and not self._by_query:
                 continue
             version = version_of(state) if state is not None else None
-            told = self.encoder.event(self.number, workflow_id, state)
+            event = self.encoder.event(self.number, workflow_id, state)
             for watch in watching or ():
-                watch.put(told, workflow_id, version)
+                watch.put(event, workflow_id, version)
             left: EncodedEvent | None = None
             for query, watches in self._by_query.items():
                 if state is None or query.matches(state):
-                    data = told
+                    data = event
                 elif query.matches(before) if before is not None else self._lasting[query].matches(state):
                     # It matched before, or may have if the hub has forgotten. Readers may have it
                     # in their lists, so they get an event that it left.
@@ -121,13 +121,13 @@ class Hub:
                 for watch in watches:
                     watch.put(data, workflow_id, version)
 
-    def hold(self, told: EncodedEvent) -> None:
+    def hold(self, event: EncodedEvent) -> None:
         """Count an event that waits for one more reader. If too many bytes wait, the readers that
         are furthest behind are disconnected.
         """
-        told.holders += 1
-        if told.holders == 1:
-            self.waiting += len(told.data)
+        event.holders += 1
+        if event.holders == 1:
+            self.waiting += len(event.data)
             if self.waiting > WAITING_BYTES:
                 self._make_room()
 
@@ -140,11 +140,11 @@ class Hub:
                 return
             watch.cut()
 
-    def free(self, told: EncodedEvent) -> None:
+    def free(self, event: EncodedEvent) -> None:
         """Count an event that waits for one reader less."""
-        told.holders -= 1
-        if not told.holders:
-            self.waiting -= len(told.data)
+        event.holders -= 1
+        if not event.holders:
+            self.waiting -= len(event.data)
 
     def current(self, workflow_id: str) -> WorkflowState | None:
         """The last known state of a workflow; None: not remembered."""
@@ -231,11 +231,11 @@ class Hub:
         return before.state if before is not None else None
 
 
-def _id_of(told: bytes) -> bytes:
+def _id_of(event: bytes) -> bytes:
     """The id of a change that the reader knows already; it advances the reader's position without
     an event.
     """
-    return told[: told.index(b"\n")] + b"\n\n"
+    return event[: event.index(b"\n")] + b"\n\n"
 
 
 def lasting_of(query: ListQuery) -> ListQuery:
@@ -281,23 +281,23 @@ class Watch:
         """
         self._known[state.workflow_id] = version_of(state)
 
-    def put(self, told: EncodedEvent, workflow_id: str, version: Version | None) -> None:
+    def put(self, event: EncodedEvent, workflow_id: str, version: Version | None) -> None:
         """Queue an event, unless the reader is too slow."""
         if self.is_cut:
             return
-        if len(self._waiting) >= QUEUE or (self._waiting and self.size + len(told.data) > QUEUE_BYTES):
+        if len(self._waiting) >= QUEUE or (self._waiting and self.size + len(event.data) > QUEUE_BYTES):
             self.cut()
             return
-        self._waiting.append((told, workflow_id, version))
-        self._hold(told)
+        self._waiting.append((event, workflow_id, version))
+        self._hold(event)
         self._wake()
 
-    def send(self, told: EncodedEvent) -> None:
+    def send(self, event: EncodedEvent) -> None:
         """Send an event before the queue, by the next calls of `piece`."""
         self._release()
         if not self.is_cut:
-            self._sending, self._sent = told, 0
-            self._hold(told)
+            self._sending, self._sent = event, 0
+            self._hold(event)
 
     def cut(self) -> None:
         """Disconnect a reader that is too slow, and drop its queue. An event that was sent in part
@@ -310,8 +310,8 @@ class Watch:
     def drop(self) -> None:
         """Drop all queued changes."""
         waiting, self._waiting = self._waiting, deque()
-        for told, _, _ in waiting:
-            self._free(told)
+        for event, _, _ in waiting:
+            self._free(event)
         is_begun = self._sent > 0
         self._release()
         self.is_over = self.is_over or is_begun
@@ -323,12 +323,12 @@ class Watch:
 
     def piece(self) -> bytes:
         """The next slice of the event that is being sent; empty: it was sent completely."""
-        told = self._sending
-        if told is None:
+        event = self._sending
+        if event is None:
             return b""
-        data = told.data[self._sent : self._sent + SLICE]
+        data = event.data[self._sent : self._sent + SLICE]
         self._sent += len(data)
-        if self._sent >= len(told.data):
+        if self._sent >= len(event.data):
             self._release()
         return data
 
@@ -349,14 +349,14 @@ class Watch:
         parts: list[bytes] = []
         size = 0
         while self._waiting and size + len(self._waiting[0][0].data) <= SLICE:
-            told, workflow_id, version = self._waiting.popleft()
-            self._free(told)
-            parts.append(told.data if self._is_news(workflow_id, version) else _id_of(told.data))
+            event, workflow_id, version = self._waiting.popleft()
+            self._free(event)
+            parts.append(event.data if self._is_news(workflow_id, version) else _id_of(event.data))
             size += len(parts[-1])
         if not parts and self._waiting:
-            told, workflow_id, version = self._waiting.popleft()
-            self.send(told if self._is_news(workflow_id, version) else EncodedEvent(_id_of(told.data)))
-            self._free(told)
+            event, workflow_id, version = self._waiting.popleft()
+            self.send(event if self._is_news(workflow_id, version) else EncodedEvent(_id_of(event.data)))
+            self._free(event)
             self._is_emptied = not self._waiting
             return self.piece()
         self._is_emptied = not self._waiting
@@ -369,20 +369,20 @@ class Watch:
     def _is_ending(self) -> bool:
         return self.is_cut or self.has_ended
 
-    def _hold(self, told: EncodedEvent) -> None:
-        self.size += len(told.data)
+    def _hold(self, event: EncodedEvent) -> None:
+        self.size += len(event.data)
         if self.hub is not None:
-            self.hub.hold(told)
+            self.hub.hold(event)
 
-    def _free(self, told: EncodedEvent) -> None:
-        self.size -= len(told.data)
+    def _free(self, event: EncodedEvent) -> None:
+        self.size -= len(event.data)
         if self.hub is not None:
-            self.hub.free(told)
+            self.hub.free(event)
 
     def _release(self) -> None:
-        told, self._sending, self._sent = self._sending, None, 0
-        if told is not None:
-            self._free(told)
+        event, self._sending, self._sent = self._sending, None, 0
+        if event is not None:
+            self._free(event)
 
     def _is_news(self, workflow_id: str, version: Version | None) -> bool:
         known = self._known.get(workflow_id)

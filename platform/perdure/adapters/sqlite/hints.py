@@ -60,10 +60,10 @@ def is_heard(port: int) -> bool:
 
 
 class HintListener:
-    """A thread that calls `heard` for each hint, until it is closed."""
+    """A thread that calls `on_hint` for each hint, until it is closed."""
 
-    def __init__(self, heard: Callable[[], None]) -> None:
-        self._heard = heard
+    def __init__(self, on_hint: Callable[[], None]) -> None:
+        self._on_hint = on_hint
         self._hints = Hints()
         self._is_closing = False
         self._thread = WatchedThread(target=self._listen, name="perdure-hints")
@@ -91,4 +91,4 @@ class HintListener:
             self._hints.wait(None)
             if self._is_closing:
                 return
-            self._heard()
+            self._on_hint()

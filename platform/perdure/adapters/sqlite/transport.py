@@ -65,7 +65,7 @@ class SqliteTransport:
         self._busy_s = busy_s
         self._reader = SqliteReader(self._path)
         self._waiting = Waiting()
-        self._courier: FileExchange | None = None
+        self._exchange: FileExchange | None = None
         self._is_closed = False
 
     @property
@@ -88,24 +88,24 @@ class SqliteTransport:
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
         """Ask, and wait for the answer."""
-        courier = self._opened()
-        command = replace(command, reply_to=courier.address)
+        exchange = self._opened()
+        command = replace(command, reply_to=exchange.address)
         future = self._waiting.add(command.request_id)
-        courier.open_requests += 1
+        exchange.open_requests += 1
         if isinstance(command, AwaitWorkflow):
-            courier.awaited[command.request_id] = command
+            exchange.awaited[command.request_id] = command
         try:
-            courier.send((cast("AnyCommand", command),))
+            exchange.send((cast("AnyCommand", command),))
             if math.isinf(timeout_s):
                 await self._while_owned(future)
             else:
                 await asyncio.wait((future,), timeout=timeout_s)
             if not future.done():
-                raise courier.fault or self._unavailable(command, timeout_s)
+                raise exchange.fault or self._unavailable(command, timeout_s)
             return future.result()
         finally:
-            courier.open_requests -= 1
-            courier.awaited.pop(command.request_id, None)
+            exchange.open_requests -= 1
+            exchange.awaited.pop(command.request_id, None)
             self._waiting.remove(command.request_id, future)
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
@@ -118,20 +118,20 @@ class SqliteTransport:
             return
         self._is_closed = True
         self._waiting.fail(EngineUnavailable("this client was closed while it waited for an answer"))
-        if self._courier is not None:
-            await asyncio.to_thread(self._courier.close)
+        if self._exchange is not None:
+            await asyncio.to_thread(self._exchange.close)
         self._reader.close()
 
     def _opened(self) -> FileExchange:
         if self._is_closed:
             raise EngineUnavailable("this client is closed: connect again")
-        if self._courier is None:
-            self._courier = FileExchange(
+        if self._exchange is None:
+            self._exchange = FileExchange(
                 self._path, self._busy_s, self._waiting.resolve_from_thread, self._failed
             )
-        if self._courier.has_ended:
-            raise self._courier.fault or EngineUnavailable("this client's thread has ended: connect again")
-        return self._courier
+        if self._exchange.has_ended:
+            raise self._exchange.fault or EngineUnavailable("this client's thread has ended: connect again")
+        return self._exchange
 
     def _failed(self, error: InfrastructureError) -> None:
         self._waiting.fail_from_thread(error)

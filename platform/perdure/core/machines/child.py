@@ -67,13 +67,13 @@ def answer_of(
     """
 
     def make(address: addresses.Workflow, reply: AnyReply) -> cm.AnyCommand:
-        told: dict[str, Any] = {"workflow_id": address.workflow_id, "run_id": address.run_id}
+        fields: dict[str, Any] = {"workflow_id": address.workflow_id, "run_id": address.run_id}
         match reply:
             case Accepted():
-                return kind(**told, number=address.number, outcome="accepted", other_run_id=reply.run_id)
+                return kind(**fields, number=address.number, outcome="accepted", other_run_id=reply.run_id)
             case Closed():
                 return kind(
-                    **told,
+                    **fields,
                     number=address.number,
                     outcome=reply.status.value,
                     other_run_id=reply.run_id,
@@ -82,12 +82,12 @@ def answer_of(
                     message=reply.reason,
                 )
             case Answered():
-                return kind(**told, number=address.number, outcome="completed", result=reply.result)
+                return kind(**fields, number=address.number, outcome="completed", result=reply.result)
             case QueryRaised():
-                return kind(**told, number=address.number, outcome="failed", failure=reply.failure)
+                return kind(**fields, number=address.number, outcome="failed", failure=reply.failure)
             case Refused():
                 return kind(
-                    **told,
+                    **fields,
                     number=address.number,
                     outcome="refused",
                     other_run_id=reply.run_id,

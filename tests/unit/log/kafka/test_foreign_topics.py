@@ -34,7 +34,7 @@ class Topics:
 
     transactional_id = "ns.ingest.me"
 
-    def stranger(self, group: str, _told: Any) -> Any:
+    def foreign_consumer(self, group: str, _told: Any) -> Any:
         assert group == "ns.ingest"
         return self
 

@@ -48,7 +48,7 @@ class KafkaAuditTrail:
         faults: list[KafkaError] = []
         waiting = len(entries)
 
-        def told(error: KafkaError | None, _record: object) -> None:
+        def delivered(error: KafkaError | None, _record: object) -> None:
             nonlocal waiting
             waiting -= 1
             if error is not None:
@@ -58,7 +58,7 @@ class KafkaAuditTrail:
             try:
                 producer = self._producer = self._producer or Producer({**self._settings, **_WRITING})
                 for entry in entries:
-                    producer.produce(self._topic, encode_entry(entry), None, 0, told)
+                    producer.produce(self._topic, encode_entry(entry), None, 0, delivered)
                 until = time.monotonic() + ANSWER_S
                 while waiting and (left_s := until - time.monotonic()) > 0:
                     producer.poll(left_s)

@@ -266,7 +266,7 @@ class KafkaDeadLetters:
         written: list[int] = []
         puts: dict[int, RetriedRecord] = {}
 
-        def told(error: KafkaError | None, record: Any, number: int) -> None:
+        def delivered(error: KafkaError | None, record: Any, number: int) -> None:
             if error is not None:
                 return
             if record.topic() == self._meta:
@@ -278,7 +278,9 @@ class KafkaDeadLetters:
             producer.init_transactions(ANSWER_S)
             producer.begin_transaction()
             for number, (topic, value, key, partition, headers) in enumerate((*records, *facts, *swept)):
-                producer.produce(topic, value, key, partition, partial(told, number=number), headers=headers)
+                producer.produce(
+                    topic, value, key, partition, partial(delivered, number=number), headers=headers
+                )
             _commit(producer)
         except KafkaException as exception:
             error = error_of(exception)

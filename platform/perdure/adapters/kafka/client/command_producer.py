@@ -28,13 +28,13 @@ class CommandProducer:
 
     Args:
         clients: makes the producer.
-        told: receives descriptions of current trouble.
+        on_trouble: receives descriptions of current trouble.
     """
 
-    def __init__(self, clients: PlainClients, told: Callable[[str], None]) -> None:
+    def __init__(self, clients: PlainClients, on_trouble: Callable[[str], None]) -> None:
         self._clients = clients
         self._topic = clients.topic("commands")
-        self._told = told
+        self._on_trouble = on_trouble
         self._lock = threading.Lock()
         self._producer = self._made()
         self._stopping = threading.Event()
@@ -52,7 +52,7 @@ class CommandProducer:
             RequestRefused: it is larger than Kafka accepts.
         """
 
-        def told(error: KafkaError | None, message: Any) -> None:
+        def delivered(error: KafkaError | None, message: Any) -> None:
             if error is not None:
                 self._not_written(command, error, written)
                 return
@@ -60,7 +60,7 @@ class CommandProducer:
             if written is not None:
                 written(place)
 
-        self._produce(COMMANDS.encode(command), command.workflow_id, told)
+        self._produce(COMMANDS.encode(command), command.workflow_id, delivered)
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         """Submit commands without waiting for a reply."""
@@ -78,10 +78,12 @@ class CommandProducer:
         while not self._stopping.is_set():
             self._producer.poll(0.1)
 
-    def _produce(self, value: bytes, key: str, told: Callable[[KafkaError | None, Any], None]) -> None:
+    def _produce(self, value: bytes, key: str, delivered: Callable[[KafkaError | None, Any], None]) -> None:
         while True:
             try:
-                self._producer.produce(self._topic, value, key, on_delivery=told, headers=[COMMANDS.header])
+                self._producer.produce(
+                    self._topic, value, key, on_delivery=delivered, headers=[COMMANDS.header]
+                )
             except BufferError:
                 self._stopping.wait(0.01)
             except KafkaException as exception:
@@ -90,7 +92,7 @@ class CommandProducer:
                     raise RequestRefused(
                         f"the command is {len(value)} bytes long, more than Kafka accepts"
                     ) from None
-                told(error, None)
+                delivered(error, None)
                 return
             else:
                 return
@@ -101,11 +103,13 @@ class CommandProducer:
         """The client has given up after minutes, or its producer has failed; waiting callers got an
         error which says that the command may have been written.
         """
-        self._told(f"{type(command).__name__} for {command.workflow_id!r} was not written: {in_words(error)}")
+        self._on_trouble(
+            f"{type(command).__name__} for {command.workflow_id!r} was not written: {in_words(error)}"
+        )
         if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - how the client names its own errors
             with self._lock:
                 self._producer = self._made()
             self.send(command, written)
 
     def _made(self) -> Producer:
-        return self._clients.producer(self._told, lambda _error, _message: None)
+        return self._clients.producer(self._on_trouble, lambda _error, _message: None)

@@ -38,7 +38,7 @@ class ReplyConsumer:
     Args:
         clients: makes the consumer.
         deliver: takes replies, those of one fetch at a time; on this thread.
-        told: receives descriptions of current trouble.
+        on_trouble: receives descriptions of current trouble.
 
     Attributes:
         address: resolved when replies to it are received; fails if there is no such topic.
@@ -48,12 +48,12 @@ class ReplyConsumer:
         self,
         clients: PlainClients,
         deliver: Callable[[Sequence[AnyReply]], None],
-        told: Callable[[str], None],
+        on_trouble: Callable[[str], None],
     ) -> None:
         self.address: Future[str] = Future()
         self._clients = clients
         self._deliver = deliver
-        self._told = told
+        self._on_trouble = on_trouble
         self._key = b""
         self._stopping = threading.Event()
         self._thread = WatchedThread(target=self._run, name="perdure-replies")
@@ -70,8 +70,8 @@ class ReplyConsumer:
         self._thread.join()
 
     def _run(self) -> None:
-        self._clients.framing.load_or_tell(self._told)  # here, since callers wait for the address
-        consumer = self._clients.tail(self._told)
+        self._clients.framing.load_or_tell(self._on_trouble)  # here, since callers wait for the address
+        consumer = self._clients.tail(self._on_trouble)
         try:
             self._open(consumer)
             while not self._stopping.is_set():
@@ -100,9 +100,9 @@ class ReplyConsumer:
                     return
                 if time.monotonic() - since > MISSING_S:
                     raise InfrastructureError(_missing(topic))
-                self._told(_missing(topic))
+                self._on_trouble(_missing(topic))
             except KafkaException as exception:
-                self._told(in_words(error_of(exception)))
+                self._on_trouble(in_words(error_of(exception)))
                 since = time.monotonic()
             self._stopping.wait(RETRY_AFTER_S)
 
@@ -111,12 +111,12 @@ class ReplyConsumer:
         for message in messages:
             if (error := message.error()) is not None:
                 if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - how the client names its own errors
-                    self._told(in_words(error))
+                    self._on_trouble(in_words(error))
             elif message.key() == self._key:
                 try:
                     replies.append(REPLIES.decode(message.value() or b"", header_of(message)))
                 except UndecodableRecord as fault:
-                    self._told(f"a reply cannot be read: {fault}")
+                    self._on_trouble(f"a reply cannot be read: {fault}")
         if replies:
             self._deliver(replies)
 

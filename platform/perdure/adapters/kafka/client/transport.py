@@ -82,8 +82,8 @@ class KafkaTransport:
         self._abandoned_s = abandoned_s
         self._waiting = Waiting()
         self._asked: dict[str, Future[AnyReply]] = {}
-        self._mailbox: ReplyConsumer | None = None
-        self._postbox: CommandProducer | None = None
+        self._reply_consumer: ReplyConsumer | None = None
+        self._command_producer: CommandProducer | None = None
         self._committed: Consumer | None = None
         self._offsets_lock = Lock()
         self._reader = StateReader(clients, self.ask)
@@ -124,21 +124,21 @@ class KafkaTransport:
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
         """Send a request, and wait for the reply."""
-        mailbox, postbox = self._opened()
+        consumer, producer = self._opened()
         future = self._waiting.add(command.request_id)
         places: list[Place] = []
         try:
             async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
-                address = await asyncio.shield(asyncio.wrap_future(mailbox.address))
+                address = await asyncio.shield(asyncio.wrap_future(consumer.address))
                 command = replace(command, reply_to=address)
-                postbox.send(cast("AnyCommand", command), places.append)
+                producer.send(cast("AnyCommand", command), places.append)
                 if isinstance(command, AwaitWorkflow):
-                    await self._ask_again(command, future, postbox, places)
+                    await self._ask_again(command, future, producer, places)
                 return await future
         except TimeoutError:
             raise await asyncio.to_thread(self._unavailable, command, timeout_s, places) from None
         except asyncio.CancelledError:
-            if self._is_closed and not mailbox.address.done():
+            if self._is_closed and not consumer.address.done():
                 raise EngineUnavailable(CLOSED) from None
             raise
         finally:
@@ -146,13 +146,13 @@ class KafkaTransport:
 
     def ask(self, command: Request, timeout_s: float) -> AnyReply:
         """As `request`, from a thread without a loop."""
-        mailbox, postbox = self._opened()
+        consumer, producer = self._opened()
         future: Future[AnyReply] = Future()
         places: list[Place] = []
         self._asked[command.request_id] = future
         try:
-            address = mailbox.address.result(timeout_s)
-            postbox.send(cast("AnyCommand", replace(command, reply_to=address)), places.append)
+            address = consumer.address.result(timeout_s)
+            producer.send(cast("AnyCommand", replace(command, reply_to=address)), places.append)
             return future.result(timeout_s)
         except TimeoutError:
             raise self._unavailable(command, timeout_s, places) from None
@@ -177,10 +177,10 @@ class KafkaTransport:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        if self._postbox is not None:
-            self._postbox.close()
-        if self._mailbox is not None:
-            self._mailbox.close()
+        if self._command_producer is not None:
+            self._command_producer.close()
+        if self._reply_consumer is not None:
+            self._reply_consumer.close()
         self._reader.close()
         self._ends.close()
         with self._offsets_lock:
@@ -190,11 +190,11 @@ class KafkaTransport:
     def _opened(self) -> tuple[ReplyConsumer, CommandProducer]:
         if self._is_closed:
             raise EngineUnavailable(CLOSED)
-        if self._postbox is None:
-            self._postbox = CommandProducer(self._clients, self._on_trouble)
-        if self._mailbox is None or self._mailbox.has_failed:
-            self._mailbox = ReplyConsumer(self._clients, self._deliver, self._on_trouble)
-        return self._mailbox, self._postbox
+        if self._command_producer is None:
+            self._command_producer = CommandProducer(self._clients, self._on_trouble)
+        if self._reply_consumer is None or self._reply_consumer.has_failed:
+            self._reply_consumer = ReplyConsumer(self._clients, self._deliver, self._on_trouble)
+        return self._reply_consumer, self._command_producer
 
     def _deliver(self, replies: Sequence[AnyReply]) -> None:
         """Hand replies to the loop, all in one call."""
@@ -213,7 +213,7 @@ class KafkaTransport:
         self,
         command: AwaitWorkflow,
         future: asyncio.Future[AnyReply],
-        postbox: CommandProducer,
+        producer: CommandProducer,
         places: list[Place],
     ) -> None:
         """Repeat a request until it is answered; repeats get the same answer.
@@ -229,7 +229,7 @@ class KafkaTransport:
                 raise await asyncio.to_thread(self._unavailable, command, self._abandoned_s, places)
             if not untaken_s:
                 places.clear()
-                postbox.send(command, places.append)
+                producer.send(command, places.append)
 
     # ---- why there is no answer
 

@@ -34,10 +34,10 @@ def identity_of_events(clients: EngineClients, status: Status, is_given_up: Call
     """
     topic = f"{clients.namespace}.events"
 
-    def told(message: str) -> None:
+    def on_trouble(message: str) -> None:
         status.trouble = message
 
-    admin: Any = clients.admin(told)
+    admin: Any = clients.admin(on_trouble)
     while True:
         try:
             cluster = (

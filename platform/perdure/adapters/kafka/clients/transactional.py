@@ -88,7 +88,7 @@ class EngineClients:
             config["group.instance.id"] = self.instance
         return Consumer(self._with_settings(config, on_error))
 
-    def stranger(self, group: str, on_error: Callable[[str], None]) -> Consumer:
+    def foreign_consumer(self, group: str, on_error: Callable[[str], None]) -> Consumer:
         """A consumer of other systems' topics, in a separate group.
 
         Args:

@@ -67,7 +67,7 @@ class TriggerSource:
 
     def join(self) -> None:
         """Partitions come while `take` is called."""
-        self._consumer = self._clients.stranger(self._group, self._on_error)
+        self._consumer = self._clients.foreign_consumer(self._group, self._on_error)
         self._member.subscribe(self._consumer, self._topics)
 
     def take(self, limit: int, timeout_s: float) -> list[Any]:

@@ -65,14 +65,14 @@ class Framing:
             return
         self._take(self._ids())
 
-    def load_or_tell(self, told: Callable[[str], None]) -> None:
+    def load_or_tell(self, on_trouble: Callable[[str], None]) -> None:
         """Like `load`, but only reports errors; records stay unframed, which every engine can
         read.
         """
         try:
             self.load()
         except InfrastructureError as error:
-            told(str(error))
+            on_trouble(str(error))
 
     def open(self, status: Status, is_given_up: Callable[[float], bool]) -> None:
         """As `load`, when the registry has the same schemas under these ids. Waits for it and for
