@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Struct)
 T = TypeVar("T")
 PLAIN: Final = JsonPayloads()
-"""Of no app: JSON is recorded as it comes."""
+"""The payloads without an app: JSON is recorded unchanged."""
 
 LARGE_THREADS: Final = 8
 """Threads for large reads: lists, histories, dead letters. Reads of a single state never wait for

@@ -167,7 +167,7 @@ class _Transactions:
     def _found(self, fn: Any, row: Any) -> Recorded:
         if row is None or row[0] is None:
             raise UsageError(
-                f"{place_of(fn)}: {fn.__name__} has ended its transaction by itself, so its result is not "
+                f"{place_of(fn)}: {fn.__name__} has ended its transaction itself, so its result is not "
                 f"in the table {self._table}. Leave commit and rollback to activity.transaction."
             )
         return Recorded(bytes(row[0]))

@@ -34,7 +34,7 @@ Place = tuple[int, str, tuple[tuple[str, str], ...]]
 """Where a run waits: the version of its type, the last event that is not a suspension, what it
 waits for."""
 SCANNED: Final = 20_000
-"""Of more open runs of a type than are replayed, so many are asked where they wait."""
+"""The number of open runs of a type, beyond those replayed, whose waits are looked up."""
 
 
 @dataclass

@@ -71,7 +71,7 @@ class Handle(Generic[S_co, R_co]):
         self._payloads = payloads
         self._definition = definition
         self._start = start
-        """The start that goes with the first signal."""
+        """The start to be sent with the first signal."""
 
     async def result(self, timeout: Duration | None = None) -> R_co:  # noqa: ASYNC109 - authors pass durations
         """Wait for the run to close, and return its result.

@@ -25,7 +25,7 @@ _TEXT_BYTES: Final = 5
 _LEAST_BYTES: Final = 256
 """An exception with less room than this is left out: nothing useful would remain."""
 _COUNT_BYTES: Final = 64
-"""Bytes for the note that says how many exceptions of a group were left out."""
+"""Bytes for the note with the number of exceptions of a group that were left out."""
 
 
 class FailureInfo(Struct, array_like=True, frozen=True, omit_defaults=True):

@@ -8,7 +8,7 @@ import msgspec
 
 PAYLOAD_BYTES: Final = 1024 * 1024
 STORED_BYTES: Final = 64 * 1024 * 1024
-"""Of a payload that goes to a store of large payloads."""
+"""The largest payload of a store of large payloads."""
 ID_BYTES: Final = 255
 NAME_BYTES: Final = 255
 ATTRIBUTES_BYTES: Final = 16 * 1024

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from perdure.engine.operator_log import Report
 
 QUIET: Final = ("watchfiles", "asyncio", "httpx", "uvicorn.access")
-"""Loggers whose lines below WARNING are of no use to operators."""
+"""Loggers whose lines below WARNING do not help operators."""
 
 _COROUTINE: Final = re.compile(r"coro=<([\w.<>]+)\(\)[^>]*? at ([^>\s]+:\d+)>")
 _FRAMES: Final = 50

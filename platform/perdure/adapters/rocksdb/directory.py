@@ -39,7 +39,7 @@ FUTURE_US: Final = 3_600_000_000
 """A directory that was written later than this from now has no known age, and is rebuilt, too."""
 
 BESIDE: Final = 8
-"""How many processes of one machine may believe at the same time that they own a partition."""
+"""The number of processes of one machine that may believe at the same time to own a partition."""
 
 _BUFFER_BYTES: Final = 16 << 20
 

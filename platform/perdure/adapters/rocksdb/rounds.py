@@ -39,7 +39,7 @@ CACHED: Final = 20_000
 """Open runs kept from round to round."""
 
 REPORTED: Final = 20
-"""Of the records that are passed over, how many are named."""
+"""The number of skipped records that are named."""
 
 _Entry = tuple[int, "bytes | None"]
 """First event id, and the value as it is stored; None: a tombstone."""

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from perdure.model.timers import Timer
 
 CACHE_BYTES: Final = 64 << 20
-"""Of memory for blocks that were read, and as much again for what was written, whatever the number
-of partitions."""
+"""The memory for blocks that were read, and the same again for writes, of all partitions."""
 
 PLACED: Final = 50_000
 """Workflow ids whose partition is remembered."""

@@ -46,7 +46,7 @@ _PUT_VALUE = (
 )
 _DROP_VALUES = """DELETE FROM streams WHERE position IN
     (SELECT position FROM (SELECT position, at FROM streams ORDER BY position LIMIT 10000) WHERE at < ?)"""
-"""Of the oldest, so many at a time."""
+"""The number of oldest rows that are deleted at a time."""
 _PUT_REPLY = "INSERT INTO replies (reply_to, at, record) VALUES (?, ?, ?)"
 
 

@@ -64,7 +64,7 @@ TRANSITIONS: Final[dict[tuple[CompensationStatus, type[ev.Event]], CompensationS
 SAID_BYTES: Final = 1024
 """Of what the public state says of the compensations that failed, all together."""
 FULL_FAILURES: Final = 10
-"""So many attempts have their failures recorded in full, as those of activities."""
+"""The number of attempts whose failures are recorded in full, as of activities."""
 
 
 # ---- record: the events

@@ -41,8 +41,8 @@ TRANSITIONS: Final[dict[tuple[Phase, type[ev.Event]], Phase]] = {
 
 STORM: Final = 10
 STORM_US: Final = 1_000_000
-"""After so many cancellations of a run, one in so many microseconds is recorded: a storm of them
-must neither fill the history nor interrupt the cleaning up without end."""
+"""After this number of cancellations of a run, one per this interval (microseconds) is recorded: a
+storm of them must neither fill the history nor interrupt the cleaning up for ever."""
 
 
 # ---- decide

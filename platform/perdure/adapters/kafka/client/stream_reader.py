@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from perdure.model.streams import StreamRecord
 
 WAIT_S: Final = 0.2
-"""A page waits so long for a value."""
+"""The longest wait of a page for a value."""
 ASK_S: Final = 5.0
 KEPT: Final = 16
 """Consumers that wait for the next page of a stream."""

@@ -202,7 +202,7 @@ class GroupMember:
 
     @property
     def _joined(self) -> Consumer:
-        assert self._consumer is not None, "subscribe() or adopt() comes first"
+        assert self._consumer is not None, "call subscribe() or adopt() first"
         return self._consumer
 
     def _moved(self, places: Iterable[Place], event: PartitionEvent) -> list[TopicPartition]:

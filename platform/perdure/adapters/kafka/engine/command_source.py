@@ -27,7 +27,7 @@ TURN_LENGTH_S: Final = 0.000_5
 length, seconds."""
 
 JOIN_S: Final = 0.005
-"""How often Kafka is polled while a batch waits for steps, seconds: longer than the engine lets it
+"""Interval of polls of Kafka while a batch waits for steps, seconds: longer than the engine lets it
 wait."""
 
 FAST_POLL_FOR_S: Final = 1.0

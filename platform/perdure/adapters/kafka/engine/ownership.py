@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.status import Status
 
 HEARTBEAT_WAKE_S: Final = 0.1
-"""librdkafka looks whether a heartbeat is due when its main thread wakes, by itself once a second:
-it is woken this often, seconds."""
+"""Interval at which librdkafka's main thread is woken, seconds. It checks whether a heartbeat is
+due when it wakes, which it does on its own only once a second."""
 
 Write = Callable[["Producer"], None]
 

@@ -28,7 +28,7 @@ CALL_S: Final = 5.0
 """One try of a call; the client itself repeats within it."""
 
 HANG_S: Final = 15.0
-"""A call that takes so much longer than it was given does not come back, seconds."""
+"""A call that exceeds its time limit by this much does not return any more, seconds."""
 
 INIT_S: Final = 2.0
 FENCES: Final = 4

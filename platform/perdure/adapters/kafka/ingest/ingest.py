@@ -50,7 +50,7 @@ POLL_S: Final = 0.1
 PAUSE_S: Final = 1.0
 RETRY_AFTER_S: Final = 0.2
 KEPT_BYTES: Final = 8 * 1024 * 1024
-"""A dead letter with more than this is more than a record may hold: its value stays where it was
+"""A larger value would make the dead letter larger than a record may be: it stays where it was
 found."""
 
 
