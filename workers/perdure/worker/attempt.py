@@ -156,7 +156,7 @@ class Attempts:
         try:
             async with timeout.limit:
                 result = await self._result(task, heartbeat, partial(_begin, timeout, begin), step)
-        except _Raised as raised:
+        except Raised as raised:
             return self.failed(task, raised.error)
         except asyncio.CancelledError as error:
             me = asyncio.current_task()
@@ -258,7 +258,7 @@ class Attempts:
             call = partial(_outcome_of, partial(contextvars.copy_context().run, fn))
             value, error = await _in_thread(self.threads, call, begin, attempt)
             if error is not None:
-                raise _Raised(error)
+                raise Raised(error)
             return await value if isawaitable(value) else value  # a plain decorator around an `async def`
 
     def failed(self, task: Task, error: BaseException) -> cm.FailActivity:
@@ -405,7 +405,7 @@ def _begin(timeout: _Timeout, begin: Callable[[], None]) -> None:
     begin()
 
 
-class _Raised(Exception):
+class Raised(Exception):
     """The exception of a plain function."""
 
     def __init__(self, error: BaseException) -> None:
