@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from binascii import b2a_base64
 from os import urandom  # by itself: workflow code is kept from `os.urandom`, and we are called beside it
 from typing import Final
 
 _STEADY: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def _text_of(bits: bytes) -> str:
+    return b2a_base64(bits, newline=False)[:22].decode()
 
 
 class SystemClock:
@@ -26,6 +31,11 @@ class SystemClock:
         )
 
 
+_AHEAD: Final = 64
+_tokens: Final[list[str]] = []
+"""Tokens that were made ahead: the system call costs more than all else that makes one."""
+
+
 class RandomIds:
     """Ids from the system's random numbers; a run id begins with the time, so that files keep
     neighbours together.
@@ -37,7 +47,12 @@ class RandomIds:
 
     def token(self) -> str:
         """An attempt's token, 128 bits: the text of an answer from outside is made of it."""
-        return b2a_base64(urandom(16), newline=False)[:22].decode()
+        while True:
+            try:
+                return _tokens.pop()
+            except IndexError:
+                data = urandom(16 * _AHEAD)
+                _tokens.extend(_text_of(data[at : at + 16]) for at in range(0, len(data), 16))
 
     def secret(self) -> str:
         """The secret of a token for outsiders, 128 bits."""
@@ -46,3 +61,7 @@ class RandomIds:
     def seed(self) -> int:
         """A run's random seed, 63 bits."""
         return int.from_bytes(urandom(8), "big") >> 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_tokens.clear)  # no two processes use one token

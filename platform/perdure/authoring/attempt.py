@@ -63,7 +63,9 @@ class Attempt(Struct, eq=False):
         is_cancelled: set to ask a plain function to stop; its next `activity.heartbeat` raises.
         is_waiting: reserved for the next activity that the test calls (`testing.attempt`).
         task: the dispatched task; None outside a worker or engine.
-        streams: opens a stream to write to, by its name and the type of its values.
+        open_stream: opens a stream to write to, given this attempt, the stream's name and the type
+            of its values; None outside a worker or engine.
+        streams: the open streams; None when none was opened.
         encode: the payload of a result, for activities that keep it themselves.
         is_later: the function called `complete_later`, so its return value is not the result.
     """
@@ -75,7 +77,8 @@ class Attempt(Struct, eq=False):
     is_waiting: bool = False
     task: Task | None = None
     encode: Callable[[Any], bytes] | None = None
-    streams: Callable[[str, Any], Callable[[Any], None]] | None = None
+    open_stream: Callable[[Attempt, str, Any], Callable[[Any], None]] | None = None
+    streams: Any = None
     is_later: bool = False
 
 
@@ -105,12 +108,13 @@ class Outlet(Struct, eq=False):
 
 outlet: Final[ContextVar[Outlet | None]] = ContextVar("perdure_outlet", default=None)
 """Of the attempts that run in this context."""
-_current: Final[ContextVar[Attempt | None]] = ContextVar("perdure_attempt", default=None)
+current: Final[ContextVar[Attempt | None]] = ContextVar("perdure_attempt", default=None)
+"""The attempt that is running in this context."""
 
 
 def current_attempt() -> Attempt | None:
     """The attempt of this context, if any."""
-    return _current.get()
+    return current.get()
 
 
 @contextmanager
@@ -118,11 +122,11 @@ def running(attempt: Attempt) -> Generator[None]:
     """Make this the current attempt of the code inside, and of threads that get its context
     (`asyncio.to_thread`).
     """
-    token = _current.set(attempt)
+    token = current.set(attempt)
     try:
         yield
     finally:
-        _current.reset(token)
+        current.reset(token)
 
 
 def info() -> Info:
@@ -131,7 +135,7 @@ def info() -> Info:
     Raises:
         UsageError: no attempt is running; in a test, `with testing.attempt():` makes one.
     """
-    attempt = _current.get()
+    attempt = current.get()
     if attempt is None or attempt.info is None:
         raise runtime.misuse(
             "no activity attempt is running here. "
@@ -157,7 +161,7 @@ def heartbeat(*details: object) -> None:
             it waits).
         UsageError: called in workflow code; or, as a PayloadError, the details are over the limit.
     """
-    attempt = _current.get()
+    attempt = current.get()
     if attempt is None:
         if runtime.current() is not None:
             raise runtime.misuse("activity.heartbeat is for activities; this is workflow code.")
@@ -173,7 +177,7 @@ def clients_here(what: str) -> Clients:
     Raises:
         UsageError: no attempt is running here, or nothing gives it a client.
     """
-    attempt, here = _current.get(), outlet.get()
+    attempt, here = current.get(), outlet.get()
     if runtime.current() is not None:
         raise runtime.misuse(
             f"{what} is for activities; this is workflow code: use workflow.execute, workflow.start and "
@@ -194,7 +198,7 @@ def clients_here(what: str) -> Clients:
 
 def last_heartbeat() -> tuple[Any, ...]:
     """The details that the previous attempt sent last; empty if there were none."""
-    attempt = _current.get()
+    attempt = current.get()
     return () if attempt is None else attempt.last_heartbeat
 
 
@@ -236,7 +240,7 @@ def complete_later(*, public: bool = False) -> Later:
     Raises:
         UsageError: no attempt is running here.
     """
-    attempt = _current.get()
+    attempt = current.get()
     if attempt is None or attempt.info is None:
         raise runtime.misuse(
             "activity.complete_later is for the body of an activity, and no attempt is running here; in a "

@@ -97,6 +97,6 @@ def activity_stream(name: str, type: Any = Any, /) -> Stream[Any]:
     if fault := fault_of_id(name, "name of a stream"):
         raise UsageError(f"activity.stream: {fault}.")
     attempt = current_attempt()
-    if attempt is None or attempt.streams is None:
+    if attempt is None or attempt.open_stream is None:
         return Stream(name, lambda _: None)
-    return Stream(name, attempt.streams(name, type))
+    return Stream(name, attempt.open_stream(attempt, name, type))

@@ -267,22 +267,28 @@ class Handle(Generic[S_co, R_co]):
 
     async def _awaited(self, timeout_s: float | None) -> Any:
         warning = asyncio.get_running_loop().call_later(WARN_S, self._warn)
-        limit = asyncio.timeout(timeout_s)
+        limit = None if timeout_s is None else asyncio.timeout(timeout_s)
         try:
+            if limit is None:
+                return await self._end()
             async with limit:
-                while True:
-                    command = cm.AwaitWorkflow(self.id, self.run_id, fresh_request_id())
-                    reply = await self._transport.request(command, float("inf"))
-                    if not isinstance(reply, AskAgain):
-                        return reply
+                return await self._end()
         except TimeoutError:
-            if not limit.expired():
+            if limit is None or not limit.expired():
                 raise
             raise errors.NotClosed(
                 f"workflow {self.id!r} has not ended after {timeout_s:g} s: {await self.waits_for()}"
             ) from None
         finally:
             warning.cancel()
+
+    async def _end(self) -> Any:
+        """The reply that says how the run has ended."""
+        while True:
+            command = cm.AwaitWorkflow(self.id, self.run_id, fresh_request_id())
+            reply = await self._transport.request(command, float("inf"))
+            if not isinstance(reply, AskAgain):
+                return reply
 
     def _warn(self) -> None:
         self._warning = asyncio.get_running_loop().create_task(self._say_what_is_wrong())

@@ -7,6 +7,7 @@ A new capability is one more file in `machines` and one more name in `MACHINES`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import compress
 from operator import attrgetter
 from typing import Any, Final, TypeVar, get_args
 
@@ -31,6 +32,7 @@ from perdure.core.state import RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
 from perdure.model import events as ev
+from perdure.model.states import Wait
 from perdure.model.timers import Timer, TimerKind
 
 MACHINES: Final[tuple[Machine, ...]] = (
@@ -53,6 +55,8 @@ MACHINES: Final[tuple[Machine, ...]] = (
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
+WaitsFor = Callable[[RunState, int], "list[Wait]"]
+"""(run, limit) to what the run waits for."""
 
 
 class IncompleteError(TypeError):
@@ -98,7 +102,7 @@ def _name(key: Any) -> str:
 
 def _holding(machine: Machine) -> Callable[[RunState], object]:
     """Return the function that says whether the machine has anything open in a run. Most runs use
-    few machines, so this saves most calls of `waits` and `close`.
+    few machines, so this saves most calls of `close`.
     """
     kind = machine.holds
     if isinstance(kind, str):
@@ -108,6 +112,31 @@ def _holding(machine: Machine) -> Callable[[RunState], object]:
 
 def _always(run: RunState) -> bool:
     return True
+
+
+class Waits:
+    """Finds the waits of a run. Called after every batch, so it looks for the machines in use in C;
+    most runs use few.
+    """
+
+    def __init__(self, machines: Iterable[Machine]) -> None:
+        asked = [(machine, machine.waits) for machine in machines if machine.waits is not None]
+        self._functions = tuple(
+            waits if isinstance(machine.holds, str) else _of_part(machine.holds, waits)
+            for machine, waits in asked
+        )
+        # a machine without `holds` is always asked: `phase` is never 0
+        held = [machine.holds for machine, _ in asked]
+        self._held = attrgetter(*(each or "phase" if isinstance(each, str) else "parts" for each in held))
+
+    def of(self, run: RunState) -> Iterator[WaitsFor]:
+        """The functions to ask about this run."""
+        return compress(self._functions, self._held(run))
+
+
+def _of_part(kind: type[Any], waits: WaitsFor) -> WaitsFor:
+    """Other machines may keep parts in a run where this one keeps none."""
+    return lambda run, limit: waits(run, limit) if run.has(kind) else []
 
 
 def _closing(end: Record, machines: Iterable[Machine]) -> Record:
@@ -186,7 +215,7 @@ DUE: Final[dict[TimerKind, Callable[[Timer], cm.AnyCommand]]] = merged(
 )
 """The command that each kind of timer sends when it fires."""
 
-WAITS: Final = tuple((_holding(each), each.waits) for each in MACHINES if each.waits is not None)
+WAITS: Final = Waits(MACHINES)
 """What an open run waits for, in the order of the machines, each with whether it may wait."""
 
 ANSWERS: Final[dict[str, Answer]] = merged(

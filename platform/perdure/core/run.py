@@ -138,7 +138,7 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
         attributes=run.attributes,
         result=run.result,
         failure=run.failure,
-        reason=run.explanation or view_fault,
+        reason=(run.explanation if run.uncompensated else run.reason) or view_fault,
         waits=waits_of(run),
         input_partition=run.input_partition,
         input_offset=run.input_offset,
@@ -151,11 +151,10 @@ def waits_of(run: RunState) -> tuple[Wait, ...]:
     if run.closed_at:
         return ()
     waits: list[Wait] = []
-    for holds, waits_for in WAITS:
-        if holds(run):
-            waits += waits_for(run, WAITS_TOLD - len(waits))
-            if len(waits) >= WAITS_TOLD:
-                break
+    for waits_for in WAITS.of(run):
+        waits += waits_for(run, WAITS_TOLD - len(waits))
+        if len(waits) >= WAITS_TOLD:
+            break
     return tuple(waits)
 
 

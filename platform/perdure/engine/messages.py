@@ -146,7 +146,10 @@ class Messages:
             decision = decide(active.state, command, activation.stamp)
         for event in decision.events:
             self.take(active, event)
-        self._keep_lease(active, command)
+        if isinstance(command, (cm.CompleteActivity, cm.FailActivity, cm.DeferActivity)):
+            self._leases.end(command.token)
+        elif isinstance(command, (cm.StartActivity, cm.HeartbeatActivity)):
+            self._keep_lease(active, command)
 
     def take(self, active: ActiveRun, event: Any) -> None:
         """Record an event and show it to the code, after a replay if the code is not in memory."""
@@ -241,28 +244,22 @@ class Messages:
             return str(blocked)
         return text
 
-    def _keep_lease(self, active: ActiveRun, command: cm.AnyCommand) -> None:
-        match command:
-            case cm.StartActivity() | cm.HeartbeatActivity():
-                outbox = self._activation.outbox
-                run_id = active.state.run_id
-                activity = active.state.activities.get(command.number)
-                if activity is None and command.number in (active.state.abandoned or ()):
-                    return
-                if activity is None or activity.token != command.token:
-                    # Its result is not wanted: stop it, in case the worker missed the cancellation.
-                    outbox.cancel(run_id, command.number, command.token, is_step=False)
-                    return
-                if activity.options.at_most_once and isinstance(command, cm.StartActivity):
-                    outbox.batch.cancelled.append(claim_text(command.token, activity.worker))
-                    if command.worker != activity.worker:
-                        return  # another worker has it
-                if activity.status is ActivityStatus.STOPPING:  # its worker may have missed it
-                    outbox.cancel(run_id, command.number, command.token, is_step=False)
-                self._leases.renew(command, run_id, self._clock.elapsed())
-                if isinstance(command, cm.HeartbeatActivity) and command.details:
-                    outbox.keep_details(run_id, command.number, command.details)
-            case cm.CompleteActivity() | cm.FailActivity() | cm.DeferActivity():
-                self._leases.end(command.token)
-            case _:
-                pass
+    def _keep_lease(self, active: ActiveRun, command: cm.StartActivity | cm.HeartbeatActivity) -> None:
+        outbox = self._activation.outbox
+        run_id = active.state.run_id
+        activity = active.state.activities.get(command.number)
+        if activity is None and command.number in (active.state.abandoned or ()):
+            return
+        if activity is None or activity.token != command.token:
+            # Its result is not wanted: stop it, in case the worker missed the cancellation.
+            outbox.cancel(run_id, command.number, command.token, is_step=False)
+            return
+        if activity.options.at_most_once and isinstance(command, cm.StartActivity):
+            outbox.batch.cancelled.append(claim_text(command.token, activity.worker))
+            if command.worker != activity.worker:
+                return  # another worker has it
+        if activity.status is ActivityStatus.STOPPING:  # its worker may have missed it
+            outbox.cancel(run_id, command.number, command.token, is_step=False)
+        self._leases.renew(command, run_id, self._clock.elapsed())
+        if isinstance(command, cm.HeartbeatActivity) and command.details:
+            outbox.keep_details(run_id, command.number, command.details)

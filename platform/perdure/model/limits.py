@@ -65,6 +65,8 @@ def fault_of_id(value: object, what: str = "workflow id") -> str:
         value: the id.
         what: what it identifies, for the message.
     """
+    if isinstance(value, str) and value.isascii() and value.isprintable() and 0 < len(value) <= ID_BYTES:
+        return ""  # as nearly all are
     if not isinstance(value, str):
         return f"the {what} must be text, not {type(value).__name__}"
     if not value:

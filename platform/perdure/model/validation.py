@@ -68,7 +68,7 @@ def _of_start(command: cm.StartWorkflow) -> Fault | None:
         return Fault("bad_input", text)
     if (size := len(command.attributes)) > ATTRIBUTES_BYTES:
         return Fault("limit", f"the attributes are {size} bytes long, the limit is {ATTRIBUTES_BYTES}")
-    if text := fault_of_context(command.context):
+    if command.context and (text := fault_of_context(command.context)):
         return Fault("bad_input", text)
     if fault := _of_payload(command.input, "workflow", command.type):
         return fault
@@ -76,6 +76,8 @@ def _of_start(command: cm.StartWorkflow) -> Fault | None:
         return Fault("bad_input", f"delay and timeout must be between 0 and {LONGEST_US} microseconds")
     if command.signal_name and command.update_name:
         return Fault("bad_input", "a start may have a signal or an update, not both")
+    if not (command.signal_input or command.update_input):
+        return None
     return _of_payload(command.signal_input, "signal", command.signal_name) or _of_payload(
         command.update_input, "update", command.update_name
     )

@@ -204,6 +204,8 @@ class LiveRun:
             Exception: the view raised it, or its value cannot be encoded. A NotAwaited means that
                 the run must be suspended.
         """
+        if not self._definition.views:
+            return None
         asked = self._definition, self.payloads, self._instance, self._evaluate_view
         return watched(self._watch, self.run_id, seen, *asked)
 
@@ -262,7 +264,7 @@ class LiveRun:
         if self._has_begun:
             self._accept(self._history_length, event)
         else:
-            self.signals.waiting.append((self._history_length, event))
+            self.signals.hold(self._history_length, event)
 
     def _accept(self, event_id: int, event: ev.SignalReceived) -> None:
         found = self.signals.read(event_id, event, self._history_length, self.loop.replaying)
@@ -388,10 +390,6 @@ async def _intercepted(
     return await interceptor.around_workflow(found, proceed)(call)
 
 
-def _on_activity_completed(run: LiveRun, event: ev.ActivityCompleted) -> None:
-    outcomes.complete(run.runtime, run.payloads, event)
-
-
 def _on_activity_failed(run: LiveRun, event: ev.ActivityFailed) -> None:
     outcomes.fail(run.runtime, run.payloads, event)
 
@@ -419,7 +417,7 @@ _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
     ev.WorkflowStarted: LiveRun.on_start,
     ev.WorkflowBegun: LiveRun.on_begin,
     ev.SignalReceived: LiveRun.on_signal,
-    ev.ActivityCompleted: _on_activity_completed,
+    ev.ActivityCompleted: outcomes.complete,
     ev.ActivityFailed: _on_activity_failed,
     ev.ActivityCancelled: _on_activity_cancelled,
     ev.TimerFired: LiveRun.on_timer_fired,

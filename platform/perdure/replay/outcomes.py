@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from perdure import errors
 from perdure.model.described import described
@@ -20,19 +20,25 @@ _OF_THE_LOOP: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt,
 cause of the exception that workflow code gets."""
 
 
-def complete(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityCompleted) -> None:
+class _Run(Protocol):
+    runtime: RunRuntime
+    payloads: Payloads
+
+
+def complete(run: _Run, event: ev.ActivityCompleted) -> None:
     """Resolve the future of a call with its result.
 
     Raises:
         errors.PayloadError: the result cannot be decoded: the run must be suspended.
     """
+    runtime = run.runtime
     waiting = runtime.activities.waiting.get(event.number)
     if waiting is None:
         return
     activity = waiting[0]
     what = f"the result of activity {activity.name!r}"
     try:
-        value = payloads.decode(event.result, activity.returns, what=what)
+        value = run.payloads.decode(event.result, activity.returns, what=what)
     except SUSPENDING:
         raise
     except BaseException as error:

@@ -57,6 +57,7 @@ class RunRuntime(WorkflowRuntime):
         handlers: the handlers of signals and updates.
         main: the task of the run itself; None until it begins.
         records: the number of the last record that was produced.
+        used_streams: as `streams`; None when the code has written to none.
         uses: how often each name of an inline step was used.
     """
 
@@ -73,13 +74,13 @@ class RunRuntime(WorkflowRuntime):
         "_rules",
         "_secret",
         "_seed",
-        "_streams",
         "_tokens",
         "activities",
         "definition",
         "handlers",
         "main",
         "records",
+        "used_streams",
         "uses",
     )
 
@@ -112,7 +113,7 @@ class RunRuntime(WorkflowRuntime):
         self._others: OtherRuns | None = None
         self._patches: Patches | None = None
         self._tokens: Tokens | None = None
-        self._streams: Streams | None = None
+        self.used_streams: Streams | None = None
         self._compensations: Compensations | None = None
         self.records = 0
         self.uses: dict[str, int] = {}
@@ -152,14 +153,9 @@ class RunRuntime(WorkflowRuntime):
     @property
     def streams(self) -> Streams:
         """That the code writes to."""
-        if self._streams is None:
-            self._streams = Streams(self._loop, self._payloads)
-        return self._streams
-
-    @property
-    def used_streams(self) -> Streams | None:
-        """The same; None when the code has written to none."""
-        return self._streams
+        if self.used_streams is None:
+            self.used_streams = Streams(self._loop, self._payloads)
+        return self.used_streams
 
     @property
     def compensations(self) -> Compensations:
@@ -351,7 +347,10 @@ class RunRuntime(WorkflowRuntime):
         """Return the awaited futures of an evicted run, for `eviction`."""
         futures: list[Any] = [future for _, future in self.activities.waiting.values()]
         self.activities.waiting.clear()
-        for each in (self._others, self._awaited, self._tokens):
-            if each is not None:
-                futures += each.release()
+        if self._others is not None:
+            futures += self._others.release()
+        if self._awaited is not None:
+            futures += self._awaited.release()
+        if self._tokens is not None:
+            futures += self._tokens.release()
         return futures

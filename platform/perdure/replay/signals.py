@@ -9,7 +9,7 @@ it has a handler, since the history does not have the actions of that handler.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from perdure import errors
@@ -43,8 +43,8 @@ class Signals:
         payloads: decodes arguments.
 
     Attributes:
-        waiting: the signals that arrived before the code began, each with the id of its event.
-        unhandled: the signals that the code cannot take and that it was not shown before.
+        unhandled: the signals that the code cannot take and that it was not shown before; None:
+            there are none.
     """
 
     __slots__ = (
@@ -54,8 +54,8 @@ class Signals:
         "_payloads",
         "_run_id",
         "_unseen_since",
+        "_waiting",
         "unhandled",
-        "waiting",
     )
 
     def __init__(self, run_id: str, definition: Definition, payloads: Payloads) -> None:
@@ -65,13 +65,20 @@ class Signals:
         self._ignored: frozenset[int] = frozenset()
         self._unseen_since = _NEVER
         self._has_looked = False
-        self.waiting: list[tuple[int, ev.SignalReceived]] = []
-        self.unhandled: list[Unhandled] = []
+        # Lists when there are any: every object of a run costs the garbage collector time.
+        self._waiting: list[tuple[int, ev.SignalReceived]] | None = None
+        self.unhandled: list[Unhandled] | None = None
 
-    def waited(self) -> list[tuple[int, ev.SignalReceived]]:
+    def hold(self, event_id: int, event: ev.SignalReceived) -> None:
+        """Keep a signal that arrived before the code began."""
+        if self._waiting is None:
+            self._waiting = []
+        self._waiting.append((event_id, event))
+
+    def waited(self) -> Sequence[tuple[int, ev.SignalReceived]]:
         """Remove and return the waiting signals."""
-        waiting, self.waiting = self.waiting, []
-        return waiting
+        waiting, self._waiting = self._waiting, None
+        return waiting or ()
 
     def look(self, records: Iterable[ev.EventRecord]) -> None:
         """Scan the history for events that no code has seen, and for ignored signals. If a run
@@ -129,16 +136,21 @@ class Signals:
                 raise errors.ReplayError(self._run_id, shown_id, f"signal {name!r}", "has no such handler")
             known = ", ".join(sorted(definition.signals)) or "none"
             why = f"workflow type {definition.name!r} has no signal {name!r}; it has: {known}"
-            self.unhandled.append(Unhandled(event_id, event, why))
+            self._cannot_take(event_id, event, why)
             return None
         try:
             args, kwargs = arguments(self._payloads, reader, event.input, f"signal {name!r}")
         except errors.PayloadError as error:
             if not is_unchecked or isinstance(error, errors.ValueUnavailable):
                 raise
-            self.unhandled.append(Unhandled(event_id, event, str(error)))
+            self._cannot_take(event_id, event, str(error))
             return None
         return fn, (first + args if first else args), kwargs
+
+    def _cannot_take(self, event_id: int, event: ev.SignalReceived, why: str) -> None:
+        if self.unhandled is None:
+            self.unhandled = []
+        self.unhandled.append(Unhandled(event_id, event, why))
 
 
 def ignored_of(unhandled: Unhandled) -> ev.CommandIgnored:

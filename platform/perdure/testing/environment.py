@@ -223,7 +223,7 @@ class Environment:
         await self.client.close()
         await self._crash()
         await self._activities.provided.close()
-        await self._activities.close_shared()
+        await self._activities.close_clients()
         self._activities.attempts.threads.close()
 
     # ---- private

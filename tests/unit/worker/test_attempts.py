@@ -16,8 +16,9 @@ from perdure.codec.payloads import JsonPayloads
 from perdure.model import commands as cm
 from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
-from perdure.worker.attempt import Alarm, Attempts
+from perdure.worker.attempt import Attempts
 from perdure.worker.stopping import stop
+from perdure.worker.time_limits import Alarm
 
 
 class Stage:

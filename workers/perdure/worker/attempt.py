@@ -9,17 +9,15 @@ import contextvars
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from msgspec import json
 
 from perdure import activity, context, errors, interceptor
 from perdure.activity import Activity, Attempt
-from perdure.authoring.attempt import Clients
-from perdure.authoring.attempt import outlet as outlet_here
+from perdure.authoring.attempt import Clients, current
 from perdure.authoring.transaction import Recorded
 from perdure.interceptor import Interceptor
 from perdure.model import commands as cm
@@ -30,16 +28,13 @@ from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.functions import Functions, placed
 from perdure.worker.stopping import has_time, was_asked_to_stop
-from perdure.worker.streams import AttemptStreams
+from perdure.worker.streams import opener
+from perdure.worker.time_limits import Alarm, Deadlines, Heartbeat, TimeLimit
 
-Alarm = Callable[[float, Callable[[], None]], Callable[[], None]]
-"""Calls a function after some seconds; returns a function that cancels this."""
-Heartbeat = Callable[[tuple[object, ...]], None]
 Report = cm.AttemptReport
 _Outcome = tuple[Any, BaseException | None]
 """The result or the exception of a function."""
 
-T = TypeVar("T")
 _logger: Final = logging.getLogger("perdure.worker.attempts")
 _TIMED_OUT: Final = "builtins:TimeoutError"
 
@@ -76,11 +71,19 @@ class Attempts:
         self._interceptors = interceptors
         self._activities = activities
         self._payloads = payloads
+        self._may_wait = payloads.may_wait
         self.threads = threads
         self.functions = Functions(activities, payloads, instances)
         self._alarm = alarm
         self.clients: Clients | None = None
+        self._deadlines = Deadlines()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open_stream = opener(payloads, self._loop_here)
         self.outcomes: Counter[tuple[str, str]] = Counter()
+
+    def _loop_here(self) -> asyncio.AbstractEventLoop:
+        assert self._loop is not None, "an attempt runs"
+        return self._loop
 
     def serves(self, name: str) -> bool:
         """Whether an activity of this name is registered."""
@@ -150,30 +153,41 @@ class Attempts:
     async def _report(
         self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None], step: InlineStep | None
     ) -> Report:
-        timeout = _Timeout(task.timeout_us / 1_000_000, task.heartbeat_timeout_us / 1_000_000, self._alarm)
+        me = asyncio.current_task()
+        assert me is not None
+        self._loop = me.get_loop()
+        limit = TimeLimit(
+            me,
+            task.timeout_us / 1_000_000,
+            task.heartbeat_timeout_us / 1_000_000,
+            deadlines=self._deadlines,
+            alarm=self._alarm,
+        )
         if task.heartbeat_timeout_us:
-            heartbeat = timeout.heard(heartbeat)
+            heartbeat = limit.heard(heartbeat)
         try:
-            async with timeout.limit:
-                result = await self._result(task, heartbeat, partial(_begin, timeout, begin), step)
-        except Raised as raised:
+            result = await self._result(task, heartbeat, partial(_begin, limit, begin), step)
+        except _Raised as raised:
             return self.failed(task, raised.error)
         except asyncio.CancelledError as error:
-            me = asyncio.current_task()
-            if me is None or was_asked_to_stop(me):
+            if limit.has_cancelled():
+                return _timed_out(task, is_silent=limit.is_silent)
+            if was_asked_to_stop(me):
                 raise
-            while me.cancelling():  # by your code itself
+            while me.cancelling() > limit.has_expired:  # by your code itself
                 me.uncancel()
             return self.failed(task, error)
         except BaseException as error:  # noqa: BLE001 - also SystemExit and KeyboardInterrupt: the worker continues
-            if isinstance(error, TimeoutError) and timeout.limit.expired():
-                return self._timed_out(task, is_silent=timeout.is_silent)
+            if isinstance(error, TimeoutError) and limit.has_expired:
+                return _timed_out(task, is_silent=limit.is_silent)
             return self.failed(task, error)
         finally:
-            timeout.end()
+            limit.end()
+            if limit.has_expired:
+                me.uncancel()
         if result is None:
             return cm.DeferActivity(
-                task.workflow_id, task.run_id, number=task.number, token=task.token, ran_us=timeout.ran_us
+                task.workflow_id, task.run_id, number=task.number, token=task.token, ran_us=limit.ran_us
             )
         return cm.CompleteActivity(
             task.workflow_id, task.run_id, number=task.number, token=task.token, result=result
@@ -194,29 +208,19 @@ class Attempts:
             workflow_type=task.workflow_type,
             scheduled_us=task.scheduled_at,
         )
-        attempt = Attempt(
-            info, heartbeat, tuple(json.decode(task.details)) if task.details else (), task=task
-        )
+        details = tuple(json.decode(task.details)) if task.details else ()
+        attempt = Attempt(info, heartbeat, details, task=task, open_stream=self._open_stream)
         called: Activity[..., Any] | InlineStep
         if step is None:
             called = self._activities[task.name]
-            call = await self._apart(partial(self.functions.call_of, called, task, what))
+            if self._may_wait:
+                call = await asyncio.to_thread(self.functions.call_of, called, task)
+            else:
+                call = self.functions.call_of(called, task)
             if called.keeps_result:
                 attempt.encode = partial(self._encoded, called, what)
         else:
             called, call = step, step.call
-        streams: AttemptStreams | None = None
-
-        def opened(name: str, annotation: Any) -> Callable[[Any], None]:
-            nonlocal streams
-            assert outlet is not None  # otherwise it is given to nobody
-            if streams is None:
-                streams = AttemptStreams(task, self._payloads, outlet.submit, loop)
-            return streams.open(name, annotation)
-
-        if (outlet := outlet_here.get()) is not None:
-            loop = asyncio.get_running_loop()
-            attempt.streams = opened
         try:
             value = await self._call(called, call, attempt, begin)
         except asyncio.CancelledError:
@@ -224,23 +228,24 @@ class Attempts:
             attempt.is_cancelled = True
             raise
         finally:
-            if streams is not None:
+            if (streams := attempt.streams) is not None:
                 streams.flush()
         if attempt.is_later:
             return None
         if isinstance(value, Recorded):
             return value.payload
-        return await self._apart(partial(self._encoded, called, what, value))
+        if self._may_wait:
+            return await asyncio.to_thread(self._encoded, called, what, value)
+        try:
+            return self._payloads.encode(value, called.returns, what=f"the result of {what}")
+        except errors.PayloadError as error:
+            raise placed(error, called) from None
 
     def _encoded(self, called: Activity[..., Any] | InlineStep, what: str, value: object) -> bytes:
         try:
             return self._payloads.encode(value, called.returns, what=f"the result of {what}")
         except errors.PayloadError as error:
             raise placed(error, called) from None
-
-    async def _apart(self, work: Callable[[], T]) -> T:
-        """Encode or decode; in a thread, if that may wait for a store."""
-        return await asyncio.to_thread(work) if self._payloads.may_wait else work()
 
     async def _call(
         self,
@@ -249,8 +254,10 @@ class Attempts:
         attempt: Attempt,
         begin: Callable[[], None],
     ) -> Any:
-        context.enter(attempt.task.context if attempt.task is not None else b"")
-        with activity.running(attempt):
+        if (task := attempt.task) is not None:
+            context.enter(task.context)
+        token = current.set(attempt)
+        try:
             if called.is_async or called.faked_by is not None:
                 begin()
                 value = fn()
@@ -258,8 +265,10 @@ class Attempts:
             call = partial(_outcome_of, partial(contextvars.copy_context().run, fn))
             value, error = await _in_thread(self.threads, call, begin, attempt)
             if error is not None:
-                raise Raised(error)
+                raise _Raised(error)
             return await value if isawaitable(value) else value  # a plain decorator around an `async def`
+        finally:
+            current.reset(token)
 
     def failed(self, task: Task, error: BaseException) -> cm.FailActivity:
         """The report of an attempt whose function raised.
@@ -271,22 +280,6 @@ class Attempts:
         failure = self._payloads.encode_failure(error)
         return cm.FailActivity(
             task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure
-        )
-
-    def _timed_out(self, task: Task, *, is_silent: bool) -> cm.FailActivity:
-        if is_silent:
-            seconds = task.heartbeat_timeout_us / 1_000_000
-            said = f"sent no heartbeat within heartbeat_timeout={seconds:g}s"
-        else:
-            said = f"had no result within timeout={task.timeout_us / 1_000_000:g}s"
-        failure = FailureInfo(_TIMED_OUT, f"attempt {task.attempt} {said}")
-        return cm.FailActivity(
-            task.workflow_id,
-            task.run_id,
-            number=task.number,
-            token=task.token,
-            failure=failure,
-            timed_out=True,
         )
 
 
@@ -315,97 +308,29 @@ async def _in_thread(
             attempt.is_cancelled = True
 
 
-class _Timeout:
-    """The time limit of an attempt, which runs from `begin`; and of silence between heartbeats.
-
-    Attributes:
-        limit: the timeout context around the attempt.
-        is_silent: it was the silence that was too long.
-    """
-
-    __slots__ = (
-        "_alarm",
-        "_began_at",
-        "_call_off",
-        "_call_off_silence",
-        "_seconds",
-        "_silence_s",
-        "is_silent",
-        "limit",
-    )
-
-    def __init__(self, seconds: float, silence_s: float, alarm: Alarm | None) -> None:
-        self._silence_s = silence_s
-        self._call_off_silence: Callable[[], None] | None = None
-        self.is_silent = False
-        self.limit = asyncio.timeout(None)
-        self._seconds = seconds
-        self._alarm = alarm
-        self._call_off: Callable[[], None] | None = None
-        self._began_at = 0.0
-
-    @property
-    def ran_us(self) -> int:
-        """How long the function has run, microseconds; 0 if the loop's clock does not measure
-        it.
-        """
-        return int((asyncio.get_running_loop().time() - self._began_at) * 1e6) if self._began_at else 0
-
-    def begin(self) -> None:
-        """The function begins."""
-        if self._alarm is None:
-            self._began_at = asyncio.get_running_loop().time()
-            self.limit.reschedule(self._began_at + self._seconds)
-        else:
-            self._call_off = self._alarm(self._seconds, self._expire)
-        if self._silence_s:
-            self._listen()
-
-    def end(self) -> None:
-        """The attempt has ended."""
-        if self._call_off is not None:
-            self._call_off()
-        if self._call_off_silence is not None:
-            self._call_off_silence()
-            self._silence_s = 0.0
-
-    def heard(self, heartbeat: Heartbeat) -> Heartbeat:
-        """The function for heartbeats, which also ends the silence; from any thread."""
-        loop = asyncio.get_running_loop()
-
-        def beat(details: tuple[object, ...]) -> None:
-            heartbeat(details)
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(self._listen)
-
-        return beat
-
-    def _listen(self) -> None:
-        if not self._silence_s:
-            return
-        if self._call_off_silence is not None:
-            self._call_off_silence()
-        if self._alarm is None:
-            timer = asyncio.get_running_loop().call_later(self._silence_s, self._expire_silence)
-            self._call_off_silence = timer.cancel
-        else:
-            self._call_off_silence = self._alarm(self._silence_s, self._expire_silence)
-
-    def _expire_silence(self) -> None:
-        if not self.limit.expired():
-            self.is_silent = True
-            self._expire()
-
-    def _expire(self) -> None:
-        self.limit.reschedule(asyncio.get_running_loop().time())
-
-
-def _begin(timeout: _Timeout, begin: Callable[[], None]) -> None:
-    timeout.begin()
+def _begin(limit: TimeLimit, begin: Callable[[], None]) -> None:
+    limit.begin()
     begin()
 
 
-class Raised(Exception):
+def _timed_out(task: Task, *, is_silent: bool) -> cm.FailActivity:
+    if is_silent:
+        seconds = task.heartbeat_timeout_us / 1_000_000
+        said = f"sent no heartbeat within heartbeat_timeout={seconds:g}s"
+    else:
+        said = f"had no result within timeout={task.timeout_us / 1_000_000:g}s"
+    failure = FailureInfo(_TIMED_OUT, f"attempt {task.attempt} {said}")
+    return cm.FailActivity(
+        task.workflow_id,
+        task.run_id,
+        number=task.number,
+        token=task.token,
+        failure=failure,
+        timed_out=True,
+    )
+
+
+class _Raised(Exception):
     """The exception of a plain function."""
 
     def __init__(self, error: BaseException) -> None:

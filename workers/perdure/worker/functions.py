@@ -10,7 +10,7 @@ from perdure.model.inline import InlineStep
 from perdure.model.source import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from perdure.activity import Activity
     from perdure.model.payloads import Payloads
@@ -36,15 +36,23 @@ class Functions:
         self._payloads = payloads
         self._instances = instances
 
-    def call_of(self, called: Activity[..., Any], task: Task, what: str) -> Callable[[], Any]:
+    def call_of(self, called: Activity[..., Any], task: Task) -> Callable[[], Any]:
         """The activity's function, or its fake, with its arguments.
 
         Raises:
             errors.PayloadError: the arguments cannot be decoded.
             errors.UsageError: the function is a method, and no provider has its instance.
         """
-        args, kwargs = self._arguments_of(called, task, what)
-        return partial(called.faked_by or self._bound(called, called.fn), *args, **kwargs)
+        fn = called.written
+        try:
+            args, kwargs = self._payloads.decode_arguments(fn, task.input, what=f"activity {task.name!r}")
+        except errors.PayloadError as error:
+            raise placed(error, called) from None
+        if called.faked_by is not None:
+            fn = called.faked_by
+        elif called.owner is not None:
+            fn = self._bound(called, fn)
+        return partial(fn, *args, **kwargs)
 
     def has_lookup(self, task: Task) -> bool:
         """Whether the outcome of an interrupted attempt can be looked up."""
@@ -60,17 +68,14 @@ class Functions:
         called = self._activities[task.name]
         reconcile = called.reconcile
         assert reconcile is not None
-        args, kwargs = self._arguments_of(called, task, f"activity {task.name!r}")
-        look_up = partial(self._bound(called, reconcile), *args, **kwargs)
-        return InlineStep(task.name, look_up, reconcile, returns=called.returns)
-
-    def _arguments_of(
-        self, called: Activity[..., Any], task: Task, what: str
-    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
         try:
-            return self._payloads.decode_arguments(called.fn, task.input, what=what)
+            args, kwargs = self._payloads.decode_arguments(
+                called.written, task.input, what=f"activity {task.name!r}"
+            )
         except errors.PayloadError as error:
             raise placed(error, called) from None
+        look_up = partial(self._bound(called, reconcile), *args, **kwargs)
+        return InlineStep(task.name, look_up, reconcile, returns=called.returns)
 
     def _bound(self, called: Activity[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         if called.owner is None:

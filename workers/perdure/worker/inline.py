@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from perdure.model.inline import InlineTask
     from perdure.model.tasks import Task
-    from perdure.worker.attempt import Attempts, Heartbeat, Report
+    from perdure.worker.attempt import Attempts, Report
+from perdure.worker.time_limits import Heartbeat
 
 
 async def run_inline(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -24,8 +25,8 @@ from perdure.worker.stopping import is_end_awaited, stop, stopped
 STOP_S: Final = 1.0
 """How long cancelled steps may take to clean up, seconds."""
 
-_Asked = tuple[Task, InlineTask | None]
-"""A step, with its function if it is inline."""
+_Asked = Task | InlineTask
+"""A step; an inline one comes with its function."""
 
 DETAILS_KEPT: Final = 10_000
 """The number of steps whose details are remembered."""
@@ -89,12 +90,12 @@ class LocalSteps:
     def start(self, tasks: Sequence[Task]) -> None:
         """Start steps; called on the engine's thread."""
         self._asked += 1
-        self._call(self._start, [(task, None) for task in tasks])
+        self._call(self._start, list(tasks))
 
     def start_inline(self, tasks: Sequence[InlineTask]) -> None:
         """Start steps; called on the engine's thread."""
         self._asked += 1
-        self._call(self._start, [(inline.task, inline) for inline in tasks])
+        self._call(self._start, list(tasks))
 
     def cancel(self, run_id: str, number: int) -> None:
         """Ask a step to stop; called on the engine's thread."""
@@ -110,28 +111,30 @@ class LocalSteps:
         """Cancel running steps; called on the loop. Nothing is reported: the next engine starts
         these steps again.
         """
-        running = [running for _, running, _ in self._running.values()]
-        for each in running:
-            stop(each, "the engine stops")
+        running = list(self._running.items())
+        for key, (_, each, _) in running:
+            self._stop(key, each, "the engine stops")
         if running:
-            await asyncio.wait(running, timeout=STOP_S)
+            await asyncio.wait([each for _, (_, each, _) in running], timeout=STOP_S)
 
     def _start(self, tasks: list[_Asked]) -> None:
         self._asked -= 1
         if self._held is not None:
             self._held += tasks
             return
-        for task, inline in tasks:
+        for asked in tasks:
+            inline: InlineTask | None = None
+            if isinstance(asked, Task):
+                task = asked
+            else:
+                inline, task = asked, asked.task
             key = (task.run_id, task.number)
-            if inline is not None and inline.is_at_most_once and self._is_running(key, task.token):
-                continue  # its partition was lost and regained: the requested step is already running
+            if inline is not None and inline.is_at_most_once:
+                earlier = self._running.get(key)
+                if earlier is not None and earlier[0] == task.token:
+                    continue  # its partition was lost and regained: the requested step already runs
             running = self._loop.create_task(self._run(task, inline))
             self._running[key] = task.token, running, task
-            running.add_done_callback(partial(self._forget, key, is_before_its_first_line=True))
-
-    def _is_running(self, key: tuple[str, int], token: str) -> bool:
-        running = self._running.get(key)
-        return running is not None and running[0] == token
 
     def _release(self) -> None:
         held, self._held = self._held, None
@@ -141,13 +144,24 @@ class LocalSteps:
 
     def _cancel(self, key: tuple[str, int]) -> None:
         if self._held:
-            for task, _ in self._held:
+            for each in self._held:
+                task = _task_of(each)
                 if (task.run_id, task.number) == key and task.reports_stop:
                     self._reports.add(stopped(task))
-            self._held = [each for each in self._held if (each[0].run_id, each[0].number) != key]
+            self._held = [
+                each for each in self._held if (_task_of(each).run_id, _task_of(each).number) != key
+            ]
         if running := self._running.get(key):
             is_awaited = running[2].reports_stop
-            stop(running[1], "the workflow no longer waits for it", is_awaited=is_awaited)
+            self._stop(key, running[1], "the workflow no longer waits for it", is_awaited=is_awaited)
+
+    def _stop(
+        self, key: tuple[str, int], running: asyncio.Task[None], why: str, *, is_awaited: bool = False
+    ) -> None:
+        if getcoroutinestate(running.get_coro()) == CORO_CREATED:  # type: ignore[arg-type]
+            # a task that is cancelled before its first line runs no `finally`
+            running.add_done_callback(partial(self._end_unbegun, key))
+        stop(running, why, is_awaited=is_awaited)
 
     async def _run(self, task: Task, inline: InlineTask | None) -> None:
         key = (task.run_id, task.number)
@@ -191,17 +205,22 @@ class LocalSteps:
         if len(self._details) > DETAILS_KEPT:
             del self._details[next(iter(self._details))]
 
-    def _forget(
-        self, key: tuple[str, int], ended: asyncio.Task[Any], *, is_before_its_first_line: bool = False
-    ) -> None:
-        """Forget a step that has ended. Also called when its asyncio task is done, since a task
-        that is cancelled before its first line runs no `finally`. After an aborted batch, another
-        step may have the same key.
+    def _forget(self, key: tuple[str, int], ended: asyncio.Task[Any]) -> None:
+        """Forget a step that has ended. After an aborted batch, another step may have the same
+        key.
         """
         if (running := self._running.get(key)) and running[1] is ended:
             del self._running[key]
-            if is_before_its_first_line and is_end_awaited(ended):
-                self._reports.add(stopped(running[2]))
+
+    def _end_unbegun(self, key: tuple[str, int], ended: asyncio.Task[Any]) -> None:
+        running = self._running.get(key)
+        self._forget(key, ended)
+        if running and running[1] is ended and is_end_awaited(ended):
+            self._reports.add(stopped(running[2]))
+
+
+def _task_of(asked: _Asked) -> Task:
+    return asked if isinstance(asked, Task) else asked.task
 
 
 def _begun() -> None:

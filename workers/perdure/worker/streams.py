@@ -5,12 +5,14 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from perdure.authoring.attempt import outlet
 from perdure.model.commands import WriteStream
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from perdure.activity import Attempt
     from perdure.model.commands import AnyCommand
     from perdure.model.payloads import Payloads
     from perdure.model.tasks import Task
@@ -97,3 +99,26 @@ class AttemptStreams:
                 )
             if commands:
                 self._submit(commands)
+
+
+def opener(
+    payloads: Payloads, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> Callable[[Attempt, str, Any], Callable[[Any], None]]:
+    """Return the function that opens streams of attempts, made once for all of them; an attempt
+    that opens none costs nothing.
+
+    Args:
+        payloads: encodes values.
+        loop: returns the loop that the attempts run on.
+    """
+
+    def opened(attempt: Attempt, name: str, annotation: Any) -> Callable[[Any], None]:
+        if attempt.streams is None:
+            task, here = attempt.task, outlet.get()
+            if task is None or here is None:  # nobody takes commands here
+                return lambda _: None
+            attempt.streams = AttemptStreams(task, payloads, here.submit, loop())
+        write: Callable[[Any], None] = attempt.streams.open(name, annotation)
+        return write
+
+    return opened

@@ -535,15 +535,16 @@ def task_of(run: RunState, activity: ActivityState) -> Task:
         workflow_type=started.type,
         trace=started.trace,
     )
-    is_stop_reported = options.on_cancel == "wait"
-    if not (options.at_most_once or started.context or is_stop_reported or options.heartbeat_timeout_us):
+    if not (
+        options.at_most_once or started.context or options.heartbeat_timeout_us or options.on_cancel == "wait"
+    ):
         return task
     return replace(
         task,
         is_at_most_once=options.at_most_once and not options.is_step,
         is_unknown=options.at_most_once and _is_unknown(activity.failure),
         context=started.context,
-        reports_stop=is_stop_reported,
+        reports_stop=options.on_cancel == "wait",
         heartbeat_timeout_us=options.heartbeat_timeout_us,
     )
 
