@@ -245,6 +245,11 @@ HEADERS: list[tuple[str, bytes]] = [EVENTS.header]
         ((2, None, b"x", HEADERS), "offset 2 is not a perdure record"),
         ((2, b"\xff\xfe/1", b"x", HEADERS), "offset 2 is not a perdure record"),
         ((2, b"hello", b"x", HEADERS), "offset 2 is not a perdure record"),
+        *(
+            ((2, b"w/r/" + number, value, HEADERS), "offset 2 is not a perdure record")
+            for number in (b"0", b"-1", b"9" * 19, b"9" * 5_000)
+            for value in (b"x", None)
+        ),
         ((2, b"hello", None, None), "offset 2 is not a perdure record"),
         ((2, b"w-0/x/run-a/3", b"x", None), "no header perdure-schema"),
         ((2, b"w-0/x/run-a/3", b"x", [("perdure-schema", b"events/99/0")]), "is unknown"),

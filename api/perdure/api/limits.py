@@ -89,7 +89,7 @@ def _fault(scope: Scope, raw_path: bytes) -> str:
     if len(scope["query_string"]) > QUERY_BYTES:
         return f"the query string is {len(scope['query_string'])} bytes long, the limit is {QUERY_BYTES}"
     for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > BODY_BYTES:
+        if name == b"content-length" and value.isdigit() and int(value[:20]) > BODY_BYTES:
             return _too_large()
     return ""
 

@@ -93,7 +93,7 @@ def _after(asked: AdmittedRequest) -> int:
     last = asked.request.headers.get("last-event-id", "")
     if not last:
         return whole(asked.request.query_params, "after", 0, 0, LARGEST_OFFSET)
-    if not (last.isascii() and last.isdecimal()) or int(last) > LARGEST_OFFSET:
+    if not (last.isascii() and last.isdecimal() and len(last) <= 19) or int(last) > LARGEST_OFFSET:
         raise refused(f"Last-Event-ID {last[:60]!r} is no offset of a stream")
     return int(last)
 

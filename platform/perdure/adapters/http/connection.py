@@ -174,7 +174,7 @@ class Connection:
 def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
-        is_good = bool(parts.hostname) and parts.port != 0
+        is_good = bool(parts.hostname) and parts.port != 0 and url.isprintable()
     except ValueError:
         raise UsageError(
             f'invalid address {url!r}; write "http://localhost:8080" or "https://perdure.shop.example"'

@@ -73,7 +73,7 @@ class Restoration:
         for offset, key, value, headers in records:
             try:
                 run, _, number = (key or b"").decode().rpartition("/")
-                first_event_id = int(number)
+                first_event_id = _event_id(number)
                 stored = None if value is None else values.of_topic(value, _schema(headers))
             except (ValueError, InfrastructureError) as error:
                 self._pass_over(f"offset {offset} is not a perdure record: {error}")
@@ -231,6 +231,14 @@ class _BrokenError(Exception):
     def __init__(self, index: int, message: str) -> None:
         super().__init__(message)
         self.index = index
+
+
+def _event_id(number: str) -> int:
+    """The event id of a key. Another system may have written one that no store takes."""
+    found = int(number)
+    if not 0 < found < 1 << 63:
+        raise ValueError(f"there is no event {number[:30]}")
+    return found
 
 
 def _schema(headers: list[tuple[str, bytes]] | None) -> bytes | None:

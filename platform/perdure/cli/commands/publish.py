@@ -28,8 +28,12 @@ def publish(
 
     from perdure.errors import UsageError
 
+    if any(not _is_text(each) for each in (value, topic, key, *(header or ()))):
+        raise UsageError("an argument is not UTF-8 text")
     try:
         data = msgspec.json.encode(msgspec.json.decode(value))
+    except RecursionError:
+        raise UsageError(f"{value!r:.80} is nested too deeply") from None
     except msgspec.MsgspecError:
         if value[:1] in {"{", "[", '"'}:
             raise UsageError(f"{value!r:.80} is neither JSON nor text") from None
@@ -49,3 +53,8 @@ def publish(
 
         publish_to_file(database_url(db), topic, key.encode() or None, data, headers)
     typer.echo(f"published to {topic}")
+
+
+def _is_text(given: str) -> bool:
+    """Whether it has no lone surrogates, which stand for bytes that are not UTF-8."""
+    return given.isascii() or not any("\ud800" <= each <= "\udfff" for each in given)

@@ -334,9 +334,13 @@ def values_of(texts: list[str] | None) -> list[object]:
     for text in texts or ():
         try:
             values.append(msgspec.json.decode(text))
+        except UnicodeEncodeError:
+            raise typer.BadParameter(f"{text!r:.80} is not UTF-8 text") from None
+        except RecursionError:
+            raise typer.BadParameter(f"{text!r:.80} is nested too deeply") from None
         except msgspec.DecodeError as error:
             if text[:1] in ('"', "[", "{"):
-                raise typer.BadParameter(f"{text!r} looks like JSON but is invalid: {error}") from error
+                raise typer.BadParameter(f"{text!r:.200} looks like JSON but is invalid: {error}") from error
             values.append(text)
     return values
 

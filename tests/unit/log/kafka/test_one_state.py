@@ -77,6 +77,14 @@ def test_an_open_transaction_is_waited_for_and_then_left_alone(monkeypatch: pyte
     assert read(Topic(put(state("a"), 0), ended(1)), 2) == state("a")
 
 
+def test_a_slow_broker_is_not_taken_for_an_open_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single, "OPEN_S", 0.0)
+    slow = Topic(put(state("a"), 0))
+    answers = iter([[], [], slow.records])
+    monkeypatch.setattr(slow, "consume", lambda *_: next(answers))
+    assert read(slow, 1) == state("a")
+
+
 def test_a_state_that_cannot_be_read_says_so() -> None:
     bad = Found("ns.state", 3, 0, key=b"a", value=b"?", headers=[("perdure-schema", b"state/9/ab")])
     found = read(Topic(bad), 1)

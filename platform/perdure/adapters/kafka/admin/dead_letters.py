@@ -479,7 +479,7 @@ def _retried_command(letter: DeadLetter, headers: list[Any], partitions: int) ->
 
 def _is_before(place: str, partition: int, low: int) -> bool:
     number, _, offset = place.partition("/")
-    return number == str(partition) and offset.isdigit() and int(offset) < low
+    return number == str(partition) and re.fullmatch("[0-9]{1,19}", offset) is not None and int(offset) < low
 
 
 def _commit(producer: Producer) -> None:

@@ -209,7 +209,14 @@ class StateTable:
                 self._thread.start()
 
     def _run(self) -> None:
-        consumer = self._clients.tail(self._on_trouble, WAIT_MS)
+        try:
+            consumer = self._clients.tail(self._on_trouble, WAIT_MS)
+        except KafkaException as exception:
+            with self._lock:
+                why = in_words(error_of(exception))
+                self._fault = InfrastructureError(f"the Kafka client cannot be made: {why}")
+                self._lock.notify_all()
+            return
         is_paused = False
         try:
             if self._open(consumer):

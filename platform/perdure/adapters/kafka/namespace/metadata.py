@@ -162,7 +162,7 @@ def ids_of(facts: Mapping[str, bytes]) -> dict[str, int]:
     return {
         name.removeprefix(SCHEMA_ID): int(fact)
         for name, fact in facts.items()
-        if name.startswith(SCHEMA_ID) and fact.isdigit()
+        if name.startswith(SCHEMA_ID) and fact.isdigit() and len(fact) < 20
     }
 
 

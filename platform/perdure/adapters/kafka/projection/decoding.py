@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from perdure.adapters.kafka.clients.plain import PlainClients
 
+_EVENT_ID: Final = re.compile("[0-9]{1,18}")
 REQUEST_TIMEOUT_S: Final = 5.0
 RELEARN_AFTER_S: Final = 10.0
 """A schema that is not known is looked for in the meta topic at most this often, seconds."""
@@ -86,7 +88,7 @@ class ProjectionDecoder:
             taken.states[name] = state
             return
         parts = name.rsplit("/", 2)
-        if len(parts) != 3 or not parts[2].isdigit() or not parts[2].isascii():
+        if len(parts) != 3 or not _EVENT_ID.fullmatch(parts[2]):
             raise UndecodableRecord("undecodable", f"its key {name!r} is not an event key")
         taken.ended.append((parts[0], parts[1], int(parts[2])))
 
