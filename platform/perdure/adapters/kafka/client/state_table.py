@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -210,32 +211,24 @@ class StateTable:
 
     def _run(self) -> None:
         try:
-            consumer = self._clients.tail(self._on_trouble, WAIT_MS)
-        except KafkaException as exception:
+            with closing(self._clients.tail(self._on_trouble, WAIT_MS)) as consumer:
+                if self._open(consumer):
+                    self._follow(consumer)
+        except (InfrastructureError, KafkaException) as error:
             with self._lock:
-                why = in_words(error_of(exception))
-                self._fault = InfrastructureError(f"the Kafka client cannot be made: {why}")
+                self._fault = _fault_of(error)
                 self._lock.notify_all()
-            return
+
+    def _follow(self, consumer: Consumer) -> None:
         is_paused = False
-        try:
-            if self._open(consumer):
-                while not self._stopping.is_set():
-                    message = consumer.poll(0.02)
-                    if message is not None:
-                        self._take([message, *consumer.consume(5_000, 0)])
-                    is_idle = time.monotonic() - self._asked_at > IDLE_S and len(self._loaded) == len(
-                        self._positions
-                    )
-                    if is_idle != is_paused:
-                        is_paused = is_idle
-                        (consumer.pause if is_idle else consumer.resume)(consumer.assignment())
-        except InfrastructureError as error:
-            with self._lock:
-                self._fault = error
-                self._lock.notify_all()
-        finally:
-            consumer.close()
+        while not self._stopping.is_set():
+            message = consumer.poll(0.02)
+            if message is not None:
+                self._take([message, *consumer.consume(5_000, 0)])
+            is_idle = time.monotonic() - self._asked_at > IDLE_S and len(self._loaded) == len(self._positions)
+            if is_idle != is_paused:
+                is_paused = is_idle
+                (consumer.pause if is_idle else consumer.resume)(consumer.assignment())
 
     def _open(self, consumer: Consumer) -> bool:
         while not self._stopping.is_set():
@@ -272,14 +265,8 @@ class StateTable:
             self._moved_at = time.monotonic()
             self._lock.notify_all()
             if self._size > self._most_bytes:
-                count = len(self._states)
+                self._fault = _too_large(self._topic, len(self._states), self._size)
                 self._states, self._by_kind = {}, {}
-                self._fault = InfrastructureError(
-                    f"{self._topic} has more workflows than fit into the memory of one reader ({count:,} "
-                    f"take {self._size >> 20:,} MiB). Project them into PostgreSQL (`perdure projector`) "
-                    "and read from the API: its address is https://host. `perdure workflow show` needs no "
-                    "projector"
-                )
                 raise self._fault
 
     def _put(self, message: Message) -> None:
@@ -311,3 +298,17 @@ class StateTable:
 def _size_of(state: WorkflowState) -> int:
     """About the bytes of memory that a state takes."""
     return STATE_BYTES + len(state.view) + len(state.result) + len(state.attributes)
+
+
+def _too_large(topic: str, count: int, size: int) -> InfrastructureError:
+    return InfrastructureError(
+        f"{topic} has more workflows than fit into the memory of one reader ({count:,} take {size >> 20:,} "
+        "MiB). Project them into PostgreSQL (`perdure projector`) and read from the API: its address is "
+        "https://host. `perdure workflow show` needs no projector"
+    )
+
+
+def _fault_of(error: InfrastructureError | KafkaException) -> InfrastructureError:
+    if isinstance(error, InfrastructureError):
+        return error
+    return InfrastructureError(f"the Kafka client cannot be made: {in_words(error_of(error))}")
