@@ -107,7 +107,7 @@ def _holding(machine: Machine) -> Callable[[RunState], object]:
     kind = machine.holds
     if isinstance(kind, str):
         return attrgetter(kind) if kind else _always
-    return lambda run: run.has(kind)
+    return lambda run: run.parts and run.parts.get(kind)
 
 
 def _always(run: RunState) -> bool:

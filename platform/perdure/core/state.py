@@ -304,10 +304,6 @@ class RunState:
             found = self.parts[kind] = kind()
         return found
 
-    def has(self, kind: type[Any]) -> bool:
-        """Whether a machine keeps anything in the run under this class."""
-        return bool(self.parts and self.parts.get(kind))
-
     def answers_to(self, run_id: str) -> bool:
         """Whether this run handles commands for that run: it is that run, or continues it.
 

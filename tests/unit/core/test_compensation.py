@@ -59,7 +59,7 @@ def test_many_that_fail_are_named_as_far_as_there_is_room() -> None:
 
 def test_a_run_that_closes_waits_for_none(run: Driven) -> None:
     run.record(ev.WorkflowTerminated("fire"))
-    assert not run.state.has(Compensations)
+    assert not run.state.part(Compensations)
 
 
 def test_one_that_is_over_does_not_complete_again(run: Driven) -> None:

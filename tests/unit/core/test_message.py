@@ -67,7 +67,7 @@ def test_it_is_answered_once(reply: AnyReply, event: Any) -> None:
     run.record(SIGNAL)
     assert answer(run, reply) == [event]
     assert answer(run, reply) == []
-    assert not run.state.has(Messages)
+    assert not run.state.part(Messages)
 
 
 def test_the_answer_to_a_run_that_has_closed_is_dropped() -> None:

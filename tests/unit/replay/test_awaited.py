@@ -33,8 +33,9 @@ def answer(driven: Driven, number: int) -> None:
 
 
 def test_each_answer_goes_to_the_action_of_its_number(driven: Driven) -> None:
-    async def program() -> Any:
-        return await asyncio.gather(ask(driven, 5), ask(driven, 6))
+    async def program() -> list[str]:
+        answers: list[str] = await asyncio.gather(ask(driven, 5), ask(driven, 6))
+        return answers
 
     task = driven.begin(program)
     assert driven.wanted() == [ac.StartTimer(1, 5), ac.StartTimer(2, 6)]
