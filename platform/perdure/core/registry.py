@@ -136,7 +136,7 @@ class Waits:
 
 def _of_part(kind: type[Any], waits: WaitsFor) -> WaitsFor:
     """Other machines may keep parts in a run where this one keeps none."""
-    return lambda run, limit: waits(run, limit) if run.has(kind) else []
+    return lambda run, limit: waits(run, limit) if run.parts and run.parts.get(kind) else []
 
 
 def _closing(end: Record, machines: Iterable[Machine]) -> Record:
