@@ -41,10 +41,7 @@ def fault_of_signal(
     """
     if definition is None:
         return None
-    other = definition.on_signal_arguments
     try:
-        if other is not None and name not in definition.signals:
-            return fault_of_arguments(other, payloads, f"signal {name!r}", payload)
         return _fault(definition, definition.signals, payloads, f"signal {name!r}", name, payload)
     except ValueUnavailable:
         return None
@@ -74,6 +71,8 @@ def _fault(
     payload: bytes,
 ) -> Fault | None:
     fn = handlers.get(name)
+    if fn is None and handlers is definition.signals:
+        fn = definition.on_signal_arguments
     if fn is None:
         known = ", ".join(sorted(handlers)) or "none"
         message = f"workflow type {definition.name!r} has no {what}; it has: {known}"
