@@ -9,6 +9,9 @@ from msgspec import Struct
 VALUES_AT_ONCE: Final = 10_000
 """Values that a run may write between two events: all of them are in one transaction."""
 BYTES_AT_ONCE: Final = 8 * 1024 * 1024
+PAGE_BYTES: Final = 256 * 1024
+"""A page ends with the value that makes it larger than this: a thousand large values would not fit
+into the memory of an API with a thousand readers."""
 
 
 class StreamRecord(Struct, array_like=True, frozen=True, gc=False):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import builtins
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from perdure.client.listing import ListQuery, count, select
 from perdure.codec.paging import PAGE_EVENTS, page_from
-from perdure.model.streams import StreamPage
+from perdure.model.streams import PAGE_BYTES, StreamPage
 
 if TYPE_CHECKING:
     from perdure.adapters.memory.medium import MemoryMedium
@@ -60,8 +61,10 @@ class MemoryReader:
                 for offset, each in enumerate(streams[after:], after + 1)
                 if each.workflow_id == workflow_id and each.name == name
             ]
-            is_whole = len(found) <= limit
-            return StreamPage(found[:limit], len(streams) if is_whole else found[limit - 1][0])
+            sizes = accumulate(len(each.value) for _, each in found)
+            fitting = next((number for number, size in enumerate(sizes, 1) if size > PAGE_BYTES), limit)
+            count = min(limit, fitting)
+            return StreamPage(found[:count], len(streams) if len(found) <= count else found[count - 1][0])
 
     def dead_letters(self) -> int:
         """Number of dead letters."""

@@ -7,7 +7,7 @@ import sqlite3
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from perdure.adapters.sqlite.faults import fault
 from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, require_exists
@@ -16,10 +16,10 @@ from perdure.adapters.sqlite.listing import counted, listed, state_of
 from perdure.client.listing import ListQuery
 from perdure.codec.paging import PAGE_EVENTS
 from perdure.codec.records import decode_event_record
-from perdure.model.streams import StreamPage, StreamRecord
+from perdure.model.streams import PAGE_BYTES, StreamPage, StreamRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from perdure.client.position import Position
     from perdure.model.events import EventRecord
@@ -79,7 +79,7 @@ class SqliteReader:
 
     def stream(self, workflow_id: str, name: str, after: int, limit: int) -> StreamPage:
         """A page of a stream."""
-        rows = self._read(lambda c: c.execute(_VALUES, (workflow_id, name, after, limit)).fetchall())
+        rows = self._read(lambda c: _page(c.execute(_VALUES, (workflow_id, name, after, limit))))
         values = [
             (
                 position,
@@ -147,3 +147,15 @@ class SqliteReader:
             connection.close()
             raise
         return connection
+
+
+def _page(rows: Iterable[Any]) -> list[Any]:
+    """The values of a page, each last in its row."""
+    found: list[Any] = []
+    size = 0
+    for row in rows:
+        found.append(row)
+        size += len(row[-1])
+        if size > PAGE_BYTES:
+            break
+    return found

@@ -14,12 +14,12 @@ from perdure.adapters.kafka.namespace.partitioner import partition_of
 from perdure.adapters.kafka.records import header_of
 from perdure.codec.avro import STREAMS
 from perdure.errors import InfrastructureError, UndecodableRecord
-from perdure.model.streams import StreamPage
+from perdure.model.streams import PAGE_BYTES, StreamPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from confluent_kafka import Consumer
+    from confluent_kafka import Consumer, Message
 
     from perdure.adapters.kafka.clients.plain import PlainClients
     from perdure.model.streams import StreamRecord
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 WAIT_S: Final = 0.2
 """The longest wait of a page for a value."""
 ASK_S: Final = 5.0
+LOT: Final = 32
+"""The number of records that are taken from the client at a time."""
 KEPT: Final = 16
 """Consumers that wait for the next page of a stream."""
 
@@ -80,25 +82,25 @@ class KafkaStreams:
 
     def _page(self, consumer: Consumer, workflow_id: str, name: str, after: int, limit: int) -> StreamPage:
         values: list[tuple[int, StreamRecord]] = []
-        following, until = after, time.monotonic() + WAIT_S
+        following, until, size = after, time.monotonic() + WAIT_S, 0
         while not values and time.monotonic() < until:
             message = consumer.poll(max(0.0, until - time.monotonic()))
             if message is None:
                 break
-            for each in (message, *consumer.consume(limit - 1, 0)):
-                if (error := each.error()) is not None:
-                    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - how the client names its own errors
-                        continue
-                    raise KafkaException(error)
-                following = (each.offset() or 0) + 1
-                if each.key() != workflow_id.encode():
-                    continue
-                try:
-                    record = STREAMS.decode(each.value() or b"", header_of(each))
-                except UndecodableRecord:
-                    continue  # another system wrote to the topic: it is not one of the run's
-                if record.name == name:
-                    values.append((following, record))
+            lot, left = [message], limit - 1
+            while lot:
+                for each in lot:
+                    if (error := each.error()) is not None:
+                        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - how the client names its own errors
+                            continue
+                        raise KafkaException(error)
+                    following = (each.offset() or 0) + 1
+                    if (record := _record_of(each, workflow_id)) is not None and record.name == name:
+                        values.append((following, record))
+                        size += len(record.value)
+                # in small lots: what is taken from the client cannot be given back
+                lot = consumer.consume(min(LOT, left), 0) if left > 0 and size <= PAGE_BYTES else []
+                left -= len(lot)
         return StreamPage(values, following)
 
     def _taken(self, workflow_id: str, name: str, after: int) -> Consumer:
@@ -134,3 +136,13 @@ class KafkaStreams:
 
     def _on_error(self, message: str) -> None:
         self._trouble = message
+
+
+def _record_of(message: Message, workflow_id: str) -> StreamRecord | None:
+    """The value of a stream of the workflow; None: it is another's, or another system wrote it."""
+    if message.key() != workflow_id.encode():
+        return None
+    try:
+        return STREAMS.decode(message.value() or b"", header_of(message))
+    except UndecodableRecord:
+        return None
