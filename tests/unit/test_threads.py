@@ -25,8 +25,12 @@ from perdure.worker.side_loop import SideLoop
 ROOTS = [Path(__file__).parents[2] / each for each in ("platform", "api", "workers")]
 
 
-REQUESTS = ("observability", "server.py")
-"""Its pool answers requests, any thread any of them; the thread that accepts them is watched."""
+UNWATCHED = (
+    # its pool answers requests, any thread any of them; the thread that accepts them is watched
+    ("observability", "server.py"),
+    # one request waits for it for a while; it may hang in an author's collector
+    ("observability", "own_metrics.py"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +54,7 @@ def test_every_thread_of_the_product_is_watched() -> None:
         f"{path.name}:{number}"
         for root in ROOTS
         for path in root.rglob("*.py")
-        if path.name != "threads.py" and path.parts[-2:] != REQUESTS
+        if path.name != "threads.py" and path.parts[-2:] not in UNWATCHED
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if made.search(line) and "threading" in path.read_text() and not line.lstrip().startswith(("#", '"'))
     ]

@@ -34,7 +34,7 @@ BAD: Final = {
     "a constructor": FLOW
     + "    def __init__(self, x: Plain) -> None: ...\n    @workflow.run\n    async def run(self, x: Plain) "
     "-> None: ...\n",
-    "a signal": FLOW + RUN + "    @workflow.signal\n    def tell(self, x: A | B) -> None: ...\n",
+    "a signal": FLOW + RUN + "    @workflow.signal\n    def tell(self, x: Plain) -> None: ...\n",
     "an argument of a query": FLOW
     + RUN
     + "    @workflow.query\n    def ask(self, x: missing.Thing) -> int: ...\n",

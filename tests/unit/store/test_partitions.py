@@ -10,6 +10,7 @@ from msgspec.structs import replace as with_fields
 
 from perdure.adapters.memory.medium import MemoryMedium
 from perdure.adapters.memory.store import MemoryStore
+from perdure.adapters.rocksdb.directory import FUTURE_US
 from perdure.adapters.rocksdb.net_effects import NetEffects
 from perdure.adapters.rocksdb.restorer import PartitionRestorer
 from perdure.adapters.rocksdb.store import PartitionedStore
@@ -181,7 +182,8 @@ def test_a_partition_knows_the_last_of_its_own_commands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_us", "is_trusted"), [(DAY_US // 2, True), (DAY_US // 2 + 1, False), (-DAY_US, True)]
+    ("age_us", "is_trusted"),
+    [(DAY_US // 2, True), (DAY_US // 2 + 1, False), (-FUTURE_US, True), (-FUTURE_US - 1, False)],
 )
 def test_a_store_is_trusted_for_half_a_day(tmp_path: Path, age_us: int, is_trusted: bool) -> None:
     """Kafka forgets tombstones after a day (`delete.retention.ms`)."""
