@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -80,8 +81,12 @@ def test_an_open_transaction_is_waited_for_and_then_left_alone(monkeypatch: pyte
 def test_a_slow_broker_is_not_taken_for_an_open_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(single, "OPEN_S", 0.0)
     slow = Topic(put(state("a"), 0))
-    answers = iter([[], [], slow.records])
-    monkeypatch.setattr(slow, "consume", lambda *_: next(answers))
+    answers: Iterator[list[Any]] = iter([[], [], slow.records])
+
+    def consume(*_: object) -> list[Any]:
+        return next(answers)
+
+    monkeypatch.setattr(slow, "consume", consume)
     assert read(slow, 1) == state("a")
 
 
