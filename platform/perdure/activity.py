@@ -21,6 +21,7 @@ from typing import (
     Concatenate,
     Final,
     Generic,
+    Literal,
     ParamSpec,
     Protocol,
     TypeVar,
@@ -75,6 +76,7 @@ __all__ = [
     "Attempt",
     "Decorator",
     "Duration",
+    "Executor",
     "Info",
     "Later",
     "OnCancel",
@@ -103,6 +105,8 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 T = TypeVar("T")
 
+Executor = Literal["thread", "process"]
+"""Where a plain function runs."""
 _MORE: Final = ("on_cancel", "heartbeat_timeout")
 DEFINED: Final[list[Activity[..., Any]]] = []
 """Every activity and step of this process, in the order of definition."""
@@ -126,6 +130,7 @@ class Activity(Generic[P, R]):
         is_async: the function is `async def`.
         owner: the class that has the method, else None.
         attribute: the name under which the class has it; empty for functions.
+        executor: where the function runs: "thread", or "process" for one that computes.
         keeps_result: the function keeps its result where it takes effect.
         reconcile: looks up the outcome of an attempt that was interrupted; None: nothing can.
         faked_by: what `testing.fake` put in its place, without `self`; read it from `definition`.
@@ -145,6 +150,7 @@ class Activity(Generic[P, R]):
         self.owner: type[Any] | None = None
         self.attribute = ""
         self.keeps_result = False
+        self.executor: Executor = "thread"
         self.reconcile: Callable[..., Any] | None = None
         self.faked_by: Callable[..., Any] | None = None
         self.definition: Activity[..., Any] = self
@@ -338,6 +344,7 @@ def defn(
     reconcile: Callable[..., Any] | None = None,
     on_cancel: OnCancel = "ask",
     heartbeat_timeout: Duration = ...,
+    executor: Executor = "thread",
 ) -> Decorator: ...
 def defn(fn: Any = None, /, **options: Any) -> Any:
     """Makes a function, or a method, an activity; bare, or with options.
@@ -350,12 +357,14 @@ def defn(fn: Any = None, /, **options: Any) -> Any:
             effect; by default it is then not retried either. `reconcile` takes what the function
             takes, and is asked for the outcome of an attempt that was interrupted: it returns the
             result, or raises `errors.NotDone`: then the function is run again. Without it such an
-            activity fails with `errors.OutcomeUnknown`.
+            activity fails with `errors.OutcomeUnknown`. `executor="process"`: a function that
+            computes runs in a child process of the worker, one for each core, so that it does not
+            hold up others; a timeout, or a cancellation, kills it.
 
     Raises:
         UsageError: it is not a function, or an option is invalid; the message names the line.
     """
-    allowed = ("name", "timeout", "retry", "queue", "at_most_once", "reconcile", *_MORE)
+    allowed = ("name", "timeout", "retry", "queue", "at_most_once", "reconcile", "executor", *_MORE)
     return _decorate(fn, options, ActivityOptions(), allowed, "activity.defn")
 
 
@@ -531,15 +540,44 @@ def _decorate(
         name = _name(fn, _only(allowed, options).get("name"))
         given = options.copy()
         reconcile = given.pop("reconcile", None)
+        executor = given.pop("executor", "thread")
+        _check_executor(executor, fn)
         base = guarded(base, reconcile, at_most_once=given.pop("at_most_once", False))
         _check_reconcile(reconcile, fn)
         activity = Activity[..., Any](fn, name, compiled(given, base))
         activity.reconcile = reconcile
+        activity.executor = executor
     except UsageError as error:
         raise UsageError(f"{place}: {what}: {error}") from None
     remember_local_names(fn)
     DEFINED.append(activity)
     return activity
+
+
+def _check_executor(executor: object, fn: FunctionType) -> None:
+    if fault := _fault_of_executor(executor, fn):
+        raise UsageError(fault)
+
+
+def _fault_of_executor(executor: object, fn: FunctionType) -> str:
+    """Why a function cannot run where it should; empty: it can."""
+    if executor == "thread":
+        return ""
+    if executor != "process":
+        return f'executor={executor!r} must be "thread" or "process".'
+    if inspect.iscoroutinefunction(fn):
+        return 'executor="process" is for plain functions that compute; an `async def` runs on the loop.'
+    if takes_self(fn):
+        return (
+            'executor="process" is for functions: the instance of a method, with what it holds, cannot be '
+            "in another process."
+        )
+    if "<" in fn.__qualname__:
+        return (
+            f'executor="process": {fn.__qualname__} is defined inside a function, where another process '
+            "cannot find it; move it to the top level of its module."
+        )
+    return ""
 
 
 def _check_reconcile(reconcile: Callable[..., Any] | None, fn: FunctionType) -> None:

@@ -24,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from perdure.model.described import described
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -59,7 +60,7 @@ class OwnMetrics(Collector):
     ) -> None:
         self._registry = registry
         self._limit_s = limit_s
-        self._collecting: threading.Thread | None = None
+        self._collecting: WatchedThread | None = None
         self._told: set[str] = set()
         self._lock = threading.Lock()
 
@@ -82,9 +83,7 @@ class OwnMetrics(Collector):
         with self._lock:
             if self._collecting is not None and self._collecting.is_alive():
                 return []
-            thread = threading.Thread(
-                target=self._collect, args=(found,), name="perdure-own-metrics", daemon=True
-            )
+            thread = WatchedThread(self._collect, "perdure-own-metrics", (found,))
             self._collecting = thread
             thread.start()
         thread.join(self._limit_s)

@@ -11,6 +11,7 @@ from perdure.errors import InfrastructureError
 from perdure.runtime.activity_clients import ActivityClients
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
+from perdure.worker.processes import Children, ProcessAttempts
 from perdure.worker.providers import OpenProviders
 from perdure.worker.side_loop import SideLoop
 
@@ -55,7 +56,8 @@ class Activities:
         self._clients: ActivityClients | None = None
         self.payloads = JsonPayloads.of(app)
         self.provided = OpenProviders(registry.providers)
-        self.attempts = Attempts(
+        in_processes = any(each.executor == "process" for each in registry.activities.values())
+        self.attempts = (ProcessAttempts if in_processes else Attempts)(
             registry.activities,
             self.payloads,
             ActivityThreads(threads),
@@ -63,13 +65,17 @@ class Activities:
             alarm=alarm,
             interceptors=tuple(app.interceptors),
         )
+        if isinstance(self.attempts, ProcessAttempts):
+            self.attempts.children = Children()
 
     def connect_on(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Client]) -> None:
         """Give the attempts that run on a loop a client."""
         self._clients = self.attempts.clients = ActivityClients(make, loop)
 
-    async def close_clients(self) -> None:
-        """Close the client of the attempts. Idempotent."""
+    async def close_shared(self) -> None:
+        """Close the client of the attempts, and kill their processes. Idempotent."""
+        if isinstance(self.attempts, ProcessAttempts):
+            await self.attempts.children.close()
         if self._clients is not None:
             await self._clients.close()
 
@@ -136,7 +142,7 @@ class SideActivities(Activities):
         try:
             if self.side.is_running:
                 self.side.call(self.provided.close(), CLOSE_S)
-                self.side.call(self.close_clients(), CLOSE_S)
+                self.side.call(self.close_shared(), CLOSE_S)
         finally:
             self.side.stop()
             self.attempts.threads.close()

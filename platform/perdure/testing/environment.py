@@ -223,7 +223,7 @@ class Environment:
         await self.client.close()
         await self._crash()
         await self._activities.provided.close()
-        await self._activities.close_clients()
+        await self._activities.close_shared()
         self._activities.attempts.threads.close()
 
     # ---- private

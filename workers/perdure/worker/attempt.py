@@ -167,7 +167,7 @@ class Attempts:
             heartbeat = limit.heard(heartbeat)
         try:
             result = await self._result(task, heartbeat, partial(_begin, limit, begin), step)
-        except _Raised as raised:
+        except Raised as raised:
             return self.failed(task, raised.error)
         except asyncio.CancelledError as error:
             if limit.has_cancelled():
@@ -265,7 +265,7 @@ class Attempts:
             call = partial(_outcome_of, partial(contextvars.copy_context().run, fn))
             value, error = await _in_thread(self.threads, call, begin, attempt)
             if error is not None:
-                raise _Raised(error)
+                raise Raised(error)
             return await value if isawaitable(value) else value  # a plain decorator around an `async def`
         finally:
             current.reset(token)
@@ -330,7 +330,7 @@ def _timed_out(task: Task, *, is_silent: bool) -> cm.FailActivity:
     )
 
 
-class _Raised(Exception):
+class Raised(Exception):
     """The exception of a plain function."""
 
     def __init__(self, error: BaseException) -> None:
