@@ -177,7 +177,9 @@ async def describe_workflow(asked: AdmittedRequest) -> Response:
     told = describe(found, run, None, {}, asked.backend.readable.failure)
     if not asked.has_payloads:
         told = replace(
-            told, reason="", activities=tuple(replace(each, reason="") for each in told.activities)
+            told,
+            reason="",
+            activities=tuple(replace(each, reason="", summary="") for each in told.activities),
         )
     activities = [
         {

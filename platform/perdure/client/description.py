@@ -45,6 +45,7 @@ class PendingActivity:
         reason: why no worker takes it, what blocks the worker that runs it, or why the last attempt
             failed; else empty.
         expires_at: the deadline of an answer from outside; None unless it waits for one.
+        summary: one line for people, as the code gave it (`.options(summary=…)`); else empty.
     """
 
     number: int
@@ -56,6 +57,7 @@ class PendingActivity:
     retry_at: datetime | None
     reason: str
     expires_at: datetime | None = None
+    summary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,4 +362,5 @@ def _pending(activity: ActivityState, run: RunState, opened: Open) -> PendingAct
         retry_at=moment(activity.retry_at) if is_backing_off else None,
         reason=reason,
         expires_at=expires_at,
+        summary=activity.options.summary,
     )

@@ -7,6 +7,9 @@ import pytest
 from perdure.cli.output import Format
 from perdure.cli.rendering import print_description
 from perdure.client.description import LISTED, PendingOther, describe, moment
+from perdure.core.run import record, start
+from perdure.model import events as ev
+from perdure.model.options import ActivityOptions
 from perdure.model.states import Status, Wait, WorkflowState
 
 SECOND = 1_000_000
@@ -35,3 +38,15 @@ def test_a_wait_of_an_unknown_kind_is_described_with_its_name_and_times(
 def test_a_wait_that_has_a_list_of_its_own_is_in_no_other() -> None:
     waits = [Wait(kind, "", 1, 1, SECOND, SECOND) for kind in LISTED]
     assert describe(waiting(*waits), None, None, {}).others == ()
+
+
+def test_an_activity_is_described_with_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    started = ev.WorkflowStarted("Order", b"[]", 311, 1)
+    options = ActivityOptions(timeout_us=SECOND, queue="tills", summary="the bill of table 4")
+    run = start("w", "r", started, SECOND)
+    record(run, ev.ActivityScheduled(1, "charge", b"[]", options, "token"), SECOND)
+    state = waiting(Wait("activity", "charge", 1, 1, SECOND, 0))
+    found = describe(state, run, None, {})
+    assert [each.summary for each in found.activities] == ["the bill of table 4"]
+    print_description(found, state, Format.TABLE)
+    assert "waits for activity charge “the bill of table 4”: " in capsys.readouterr().out
