@@ -12,8 +12,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from perdure import activity, workflow
-from perdure.errors import ActivityFailed, Failure
+from perdure import activity, context, workflow
+from perdure.errors import (
+    ActivityFailed,
+    ChildFailed,
+    Failure,
+    TokenFailed,
+    WorkflowAlreadyStarted,
+    WorkflowNotFound,
+)
 from perdure.registry import Registry
 
 
@@ -265,6 +272,103 @@ class Approved:
         return told
 
 
+@workflow.defn
+class Branch:
+    """A child that ends, fails or waits, as it is asked."""
+
+    def __init__(self, what: str) -> None:
+        self.is_told = False
+
+    @workflow.run
+    async def run(self, what: str) -> str:
+        if what == "fails":
+            raise CardDeclined("a bad year")
+        if what == "waits":
+            await workflow.wait_until(lambda: self.is_told)
+        return what
+
+    @workflow.signal
+    def tell(self) -> None:
+        self.is_told = True
+
+
+@workflow.defn
+class Company:
+    """Has children, sends messages, takes updates, sets attributes, produces records, keeps a
+    patch and a context, and continues as new."""
+
+    def __init__(self, year: int) -> None:
+        self.year = year
+        self.diary: list[Any] = []
+        self.staff: list[str] = []
+
+    @workflow.run
+    async def run(self, year: int) -> list[Any]:
+        if year == 1:
+            workflow.set_attributes(year=year, is_open=True)
+            if workflow.patched("insured"):
+                self.diary.append(await say("insured"))
+            await self.open_branches()
+            await workflow.produce("years", {"year": year}, key="company")
+            await workflow.wait_until(lambda: len(self.staff) >= 2)
+            self.diary.append(context.get("country"))
+            workflow.set_attributes(is_open=False)
+            workflow.continue_as_new(self.run, year + 1)
+        return [year, workflow.info().continued_from is not None]
+
+    async def open_branches(self) -> None:
+        self.diary.append(await workflow.execute("branch-1", Branch.run, "opens"))
+        try:
+            await workflow.execute("branch-2", Branch.run, "fails")
+        except ChildFailed as failed:
+            self.diary.append(type(failed.cause).__name__)
+        third = await workflow.start("branch-3", Branch.run, "waits")
+        try:
+            await workflow.execute("branch-3", Branch.run, "waits")
+        except WorkflowAlreadyStarted:
+            self.diary.append("in use")
+        await third.signal(Branch.tell)
+        self.diary.append(await third.result())
+        try:
+            async with workflow.timeout("5s"):
+                await workflow.execute("branch-4", Branch.run, "waits")
+        except TimeoutError:
+            self.diary.append("too late")
+        try:
+            await workflow.get("branch-9", Branch.run).signal(Branch.tell)
+        except WorkflowNotFound:
+            self.diary.append("nobody")
+
+    @workflow.update
+    async def hire(self, name: str) -> int:
+        if name == "nobody":
+            raise CardDeclined("nobody wants to")
+        await note(len(name))
+        self.staff.append(name)
+        return len(self.staff)
+
+    @workflow.query
+    def story(self) -> list[Any]:
+        return self.diary
+
+
+@workflow.defn
+async def asks() -> list[Any]:
+    """Tokens that are answered, failed, and not answered in time."""
+    value, bad, late = workflow.token(int), workflow.token(int), workflow.token(str, timeout="20s")
+    found: list[Any] = [await value]
+    try:
+        await bad
+    except TokenFailed as failed:
+        found.append(str(failed.cause))
+    try:
+        await late
+    except TimeoutError:
+        found.append("late")
+    return found
+
+
 REGISTRY = Registry.of(
-    [Delivery, Juggler, many, undone, Leaves, Approved], [charge, refund, say, note, approval, pay]
+    [Delivery, Juggler, many, undone, Leaves, Approved, Branch, Company, asks],
+    [charge, refund, say, note, approval, pay],
 )

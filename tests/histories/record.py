@@ -10,7 +10,9 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from perdure.codec.history import history_to_json
+from perdure.codec.payloads import JsonPayloads
 from perdure.codec.records import hash_of_record
+from perdure.core.machines.token import address_of
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.events import EventRecord
@@ -115,11 +117,45 @@ def approved(world: World) -> None:
     world.advance(60)
 
 
+def grows(world: World) -> list[EventRecord]:
+    world.start_workflow("w", "Company", 1, context=b'{"country":"it"}')
+    for number, name in enumerate(("ada", "nobody", "bob")):
+        world.advance(10)
+        world.ask(
+            cm.UpdateWorkflow, "w", request_id=f"hire-{number}", name="hire", input=world.encoded([name])
+        )
+        world.settle()
+    world.advance(10)
+    runs = [records for (workflow_id, _), records in world.histories().items() if workflow_id == "w"]
+    return next(records for records in runs if not continues(records))
+
+
+def continues(records: Sequence[EventRecord]) -> bool:
+    first = records[0].events[0]
+    return isinstance(first, ev.WorkflowStarted) and bool(first.continued_from)
+
+
+def goes_on(world: World) -> None:
+    grows(world)
+
+
+def asked(world: World) -> None:
+    world.start_workflow("w", "asks")
+    run = world.folded("w")
+    value, bad = (address_of(run, run.tokens[number].issued).text for number in (1, 2))
+    world.ask(cm.ResolveToken, "w", token=value, value=b"42")
+    world.settle()
+    failure = JsonPayloads().encode_failure(ConnectionError("no line"))
+    world.ask(cm.FailToken, "w", token=bad, failure=failure)
+    world.settle()
+    world.advance(60)
+
+
 SCENARIOS: Final[dict[str, Any]] = {
     scenario.__name__: scenario
     for scenario in (
         delivered, declined, nobody_comes, cancelled, begun_late, suspended_and_resumed, juggled,
-        juggled_and_cancelled, fan_out, compensated, left_waits, approved,
+        juggled_and_cancelled, fan_out, compensated, left_waits, approved, grows, goes_on, asked,
     )
 }  # fmt: skip
 
@@ -127,8 +163,7 @@ SCENARIOS: Final[dict[str, Any]] = {
 def play(name: str) -> list[EventRecord]:
     """The history of a scenario, as it is made today."""
     world = World(REGISTRY, checks_fold=True)
-    SCENARIOS[name](world)
-    records = world.history("w")
+    records = SCENARIOS[name](world) or world.history("w")
     world.close()
     return without_places(records)
 
@@ -150,9 +185,12 @@ def without_place(event: ev.AnyEvent) -> ev.AnyEvent:
         | ev.ActivityAttemptFailed
         | ev.WorkflowFailed
         | ev.CompensationAttemptFailed
-        | ev.CompensationFailed,
+        | ev.CompensationFailed
+        | ev.ChildFailed
+        | ev.UpdateFailed
+        | ev.TokenFailed,
     ):
-        return replace(event, failure=without_traceback(event.failure))
+        return replace(event, failure=event.failure and without_traceback(event.failure))
     return event
 
 
