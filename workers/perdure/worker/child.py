@@ -14,8 +14,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any, Final, Never, cast
 
 import msgspec
@@ -108,11 +110,17 @@ def main(descriptor: int, path: str) -> Never:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the parent decides
     sys.path[:] = json.loads(path)
     connection = socket.socket(fileno=descriptor)
-    connection.sendall(framed(Ready()))
+    lock = Lock()
+
+    def send(message: Message) -> None:
+        with lock:  # threads of a function may send heartbeats
+            connection.sendall(framed(message))
+
+    send(Ready())
     calls: SimpleQueue[Request] = SimpleQueue()
     WatchedThread(_read, "perdure-child", (connection, calls)).start()
     while True:
-        connection.sendall(framed(_answer(calls.get(), connection)))
+        send(_answer(calls.get(), send))
 
 
 def _read(connection: socket.socket, calls: SimpleQueue[Request]) -> None:
@@ -123,10 +131,10 @@ def _read(connection: socket.socket, calls: SimpleQueue[Request]) -> None:
     os._exit(0)
 
 
-def _answer(call: Request, connection: socket.socket) -> Result:
+def _answer(call: Request, send: Callable[[Message], None]) -> Result:
     attempt = Attempt(
         call.info,
-        lambda details: connection.sendall(framed(Beat(_details(details)))),
+        lambda details: send(Beat(_details(details))),
         tuple(msgspec.json.decode(call.details)) if call.details else (),
         task=call.task,
         open_stream=_no_stream,
