@@ -95,15 +95,13 @@ def print_description(description: Description, state: WorkflowState, output: Fo
         doing += f"; it has failed since {_shown(compensation.since)} ({compensation.reason})"
         typer.echo(f"waits for compensation {compensation.name}: {doing}")
     for activity in description.activities:
-        name = f"{activity.name} “{activity.summary}”" if activity.summary else activity.name
+        name = f'{activity.name} "{activity.summary}"' if activity.summary else activity.name
         doing = f"{activity.doing}, attempt {activity.attempt}"
         if activity.expires_at:
             doing += f", until {_shown(activity.expires_at)}"
         if activity.retry_at:
             doing += f", next at {_shown(activity.retry_at)}"
-        typer.echo(
-            f"waits for activity {name}: {doing}{f' ({activity.reason})' if activity.reason else ''}"
-        )
+        typer.echo(f"waits for activity {name}: {doing}{f' ({activity.reason})' if activity.reason else ''}")
     for timer in description.timers:
         typer.echo(f"waits for timer {timer.number}: fires at {_shown(timer.fires_at)}")
     for child in description.children:

@@ -92,7 +92,7 @@ def _in_words(found: Description) -> str:
 
 def _activity(activity: PendingActivity, since: datetime) -> str:
     what = f"{'step' if not activity.queue else 'activity'} {activity.name}"
-    what += f" “{activity.summary}”" if activity.summary else ""
+    what += f' "{activity.summary}"' if activity.summary else ""
     reason = f" ({activity.reason})" if activity.reason else ""
     if activity.retry_at is not None:
         at = activity.retry_at.isoformat(" ", "seconds")

@@ -49,4 +49,4 @@ def test_an_activity_is_described_with_its_summary(capsys: pytest.CaptureFixture
     found = describe(state, run, None, {})
     assert [each.summary for each in found.activities] == ["the bill of table 4"]
     print_description(found, state, Format.TABLE)
-    assert "waits for activity charge “the bill of table 4”: " in capsys.readouterr().out
+    assert 'waits for activity charge "the bill of table 4": ' in capsys.readouterr().out
