@@ -138,6 +138,7 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
         attributes=run.attributes,
         result=run.result,
         failure=run.failure,
+        # for most runs their reason says all: this spares them a call after each batch
         reason=(run.explanation if run.uncompensated else run.reason) or view_fault,
         waits=waits_of(run),
         input_partition=run.input_partition,

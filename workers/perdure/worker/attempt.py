@@ -236,10 +236,7 @@ class Attempts:
             return value.payload
         if self._may_wait:
             return await asyncio.to_thread(self._encoded, called, what, value)
-        try:
-            return self._payloads.encode(value, called.returns, what=f"the result of {what}")
-        except errors.PayloadError as error:
-            raise placed(error, called) from None
+        return self._encoded(called, what, value)
 
     def _encoded(self, called: Activity[..., Any] | InlineStep, what: str, value: object) -> bytes:
         try:

@@ -10,7 +10,7 @@ from perdure.model.inline import InlineStep
 from perdure.model.source import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from perdure.activity import Activity
     from perdure.model.payloads import Payloads
@@ -44,10 +44,7 @@ class Functions:
             errors.UsageError: the function is a method, and no provider has its instance.
         """
         fn = called.written
-        try:
-            args, kwargs = self._payloads.decode_arguments(fn, task.input, what=f"activity {task.name!r}")
-        except errors.PayloadError as error:
-            raise placed(error, called) from None
+        args, kwargs = self._arguments_of(called, task)
         if called.faked_by is not None:
             fn = called.faked_by
         elif called.owner is not None:
@@ -68,14 +65,17 @@ class Functions:
         called = self._activities[task.name]
         reconcile = called.reconcile
         assert reconcile is not None
-        try:
-            args, kwargs = self._payloads.decode_arguments(
-                called.written, task.input, what=f"activity {task.name!r}"
-            )
-        except errors.PayloadError as error:
-            raise placed(error, called) from None
+        args, kwargs = self._arguments_of(called, task)
         look_up = partial(self._bound(called, reconcile), *args, **kwargs)
         return InlineStep(task.name, look_up, reconcile, returns=called.returns)
+
+    def _arguments_of(
+        self, called: Activity[..., Any], task: Task
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        try:
+            return self._payloads.decode_arguments(called.written, task.input, what=f"activity {task.name!r}")
+        except errors.PayloadError as error:
+            raise placed(error, called) from None
 
     def _bound(self, called: Activity[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         if called.owner is None:
