@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from perdure.errors import InfrastructureError
+from perdure.runtime.collector import collect_seldom
 from perdure.runtime.interrupts import interrupt_as_stop
 from perdure.threads import WatchedThread
 
@@ -133,6 +134,7 @@ class Process(ABC):
 
     def _serve(self, ready: Callable[[], None]) -> None:
         is_open = False
+        collect_seldom()
         try:
             self._open()
             is_open = True
