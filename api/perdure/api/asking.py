@@ -41,6 +41,7 @@ from perdure.model.commands import (
     StartWorkflow,
     TerminateWorkflow,
 )
+from perdure.model.duration import moment_us
 from perdure.model.limits import fault_of_id
 from perdure.model.replies import Accepted, Answered, AnyReply, QueryRaised, Refused
 from perdure.model.traceparent import traceparent
@@ -92,6 +93,8 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
     options, given = body.options, body.payload
     if options.timeout is not None and not duration_us("timeout", options.timeout):
         raise refused("timeout must be positive; omit it for no timeout")
+    if options.delay is not None and options.start_at is not None:
+        raise refused("give delay or start_at, not both")
     attributes = msgspec.json.encode(options.attributes) if options.attributes else b""
     if (
         asked.backend.registry is not None
@@ -123,6 +126,7 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
         if_running=options.if_running,
         if_closed=options.if_closed,
         delay_us=duration_us("delay", options.delay),
+        start_at=moment_us(options.start_at, "start_at") if options.start_at else 0,
         timeout_us=duration_us("timeout", options.timeout),
         attributes=attributes,
         trace=trace_of(asked),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 from base64 import b64decode
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, cast
 
 import msgspec
@@ -38,6 +39,10 @@ _Encoded = Annotated[
 _RunId = Annotated[str, msgspec.Meta(description="This run only; empty: the current one.")]
 _Delay = Annotated[str, msgspec.Meta(examples=["30 days"])]
 
+_Moment = Annotated[
+    datetime, msgspec.Meta(tz=True, description="RFC 3339.", examples=["2026-12-24T18:00:00+01:00"])
+]
+
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """The base of all bodies."""
@@ -62,6 +67,7 @@ class StartOptions(Body, frozen=True):
     if_running: Literal["refuse", "attach", "terminate"] = "refuse"
     if_closed: Literal["start", "refuse", "after_failure"] = "start"
     delay: _Delay | None = None
+    start_at: _Moment | None = None
     timeout: _Delay | None = None
     attributes: dict[str, Any] | None = None
     context: dict[str, Any] | None = None

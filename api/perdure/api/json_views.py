@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from perdure.client.description import begins_at
 from perdure.codec.history import event_to_json
 from perdure.codec.readable import PLAIN, Readable
 from perdure.codec.records import decode_event_record
@@ -62,6 +63,7 @@ def state(found: WorkflowState) -> dict[str, Any]:
         "started_at": moment(found.started_at),
         "updated_at": moment(found.updated_at),
         "closed_at": moment(found.closed_at),
+        "begins_at": moment(begins_at(found)),
         "history_length": found.history_length,
         "view": payload(found.view),
         "attributes": msgspec.Raw(found.attributes or b"{}"),

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 from perdure.authoring.members import RunRef, SignalRef, UpdateRef
 from perdure.authoring.targets import definition_for, member_for
 from perdure.errors import UsageError
-from perdure.model.duration import microseconds
+from perdure.model.duration import LATEST_US, microseconds, moment_us
 from perdure.model.limits import fault_of_id, fault_of_reason
 from perdure.model.runtime import Child, ChildOptions, WorkflowRuntime, current, misuse
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from perdure.authoring.workflow_type import Definition
     from perdure.model.commands import IfClosed
     from perdure.model.duration import Duration
@@ -201,7 +203,12 @@ async def execute(id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.k
 
 
 def options(
-    *, on_close: OnClose = "cancel", if_closed: IfClosed = "start", timeout: Duration | None = None
+    *,
+    on_close: OnClose = "cancel",
+    if_closed: IfClosed = "start",
+    delay: Duration | None = None,
+    start_at: datetime | None = None,
+    timeout: Duration | None = None,
 ) -> Children:
     """Options for children: `workflow.options(on_close="abandon").start(…)`.
 
@@ -210,7 +217,9 @@ def options(
             `"terminate"` ends it, `"abandon"` lets it run.
         if_closed: what to do when the id belongs to a run that has ended: `"start"` another,
             `"refuse"`, or `"after_failure"`: start unless that run completed.
-        timeout: the longest that the child may run; None: no limit.
+        delay: the time after which the code of the child begins, from this call on.
+        start_at: when it begins, instead of `delay`: a datetime with a time zone.
+        timeout: the longest that the child may run, from when its code begins; None: no limit.
 
     Raises:
         UsageError: a value is invalid.
@@ -227,7 +236,20 @@ def options(
         raise misuse(f"workflow.options: timeout: {error}") from None
     if timeout is not None and not timeout_us:
         raise misuse("workflow.options: a timeout must be longer than 0.")
-    return Children(ChildOptions(on_close, if_closed, timeout_us))
+    return Children(ChildOptions(on_close, if_closed, timeout_us, _begins_at(delay, start_at)))
+
+
+def _begins_at(delay: Duration | None, start_at: datetime | None) -> int:
+    """When a child begins, microseconds since 1970; 0: immediately."""
+    if delay is not None and start_at is not None:
+        raise misuse("workflow.options: give delay or start_at, not both.")
+    try:
+        if start_at is not None:
+            return moment_us(start_at, "start_at")
+        delay_us = 0 if delay is None else microseconds(delay)
+    except UsageError as error:
+        raise misuse(f"workflow.options: {error}.") from None
+    return min(_runtime("options").now_us() + delay_us, LATEST_US) if delay_us else 0
 
 
 def get(id: str, run: RunRef[S, P, R], /) -> Handle[S, R]:

@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from perdure.cli.output import Format, local_time, print_facts, print_json, print_table, utc_time
+from perdure.client.description import begins_at
 from perdure.codec.wrapping import described_payload
 from perdure.model.failure import FailureInfo, described, explained, place_of, text_of
 
@@ -36,8 +37,8 @@ def print_states(states: Sequence[WorkflowState], output: Format) -> None:
                 (
                     state.workflow_id,
                     state.type,
-                    state.status,
-                    local_time(state.started_at),
+                    "scheduled" if begins_at(state) else state.status,
+                    local_time(begins_at(state) or state.started_at),
                     local_time(state.closed_at),
                     _reason(state),
                 )
@@ -74,7 +75,7 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             ("run", description.run_id),
             ("type", description.type),
             ("parent", description.parent),
-            ("status", description.status),
+            ("status", "scheduled" if description.begins_at else description.status),
             ("started", _shown(description.started_at)),
             ("updated", _shown(description.updated_at)),
             ("ended", _shown(description.closed_at)),
@@ -89,6 +90,8 @@ def print_description(description: Description, state: WorkflowState, output: Fo
         typer.echo()
         for line in explained(state.failure):
             typer.echo(line)
+    if description.begins_at:
+        typer.echo(f"waits for its start: at {_shown(description.begins_at)}")
     for compensation in description.compensations:
         begins = "begins" if compensation.is_backing_off else "began"
         doing = f"attempt {compensation.attempt} {begins} at {_shown(compensation.retry_at)}"
@@ -155,6 +158,7 @@ def _state(state: WorkflowState) -> dict[str, Any]:
         "started_at": utc_time(state.started_at),
         "updated_at": utc_time(state.updated_at),
         "closed_at": utc_time(state.closed_at),
+        "begins_at": utc_time(begins_at(state)),
         "view": _raw(state.view),
         "attributes": _raw(state.attributes),
         "result": _raw(state.result),
@@ -211,7 +215,7 @@ def _fields(event: msgspec.Struct) -> Iterator[tuple[str, str]]:
             yield field.name, _payload(value)
         elif isinstance(value, FailureInfo):
             yield field.name, _chain(value)
-        elif field.name in ("fires_at", "retry_at", "delayed_until"):
+        elif field.name in ("fires_at", "retry_at", "delayed_until", "start_at"):
             yield field.name, local_time(value)
         elif isinstance(value, msgspec.Struct):
             yield from _fields(value)

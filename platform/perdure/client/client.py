@@ -30,6 +30,7 @@ from perdure.model.validation import require_valid
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from datetime import datetime
 
     from perdure.app import App
     from perdure.client.address import Token
@@ -101,6 +102,7 @@ class Client:
         if_running: Literal["refuse", "attach", "terminate"] = "refuse",
         if_closed: Literal["start", "refuse", "after_failure"] = "start",
         delay: Duration | None = None,
+        start_at: datetime | None = None,
         timeout: Duration | None = None,
         attributes: dict[str, Any] | None = None,
         request_id: str | None = None,
@@ -112,8 +114,11 @@ class Client:
                 terminate it and start.
             if_closed: what to do if a run with this workflow id has closed: start another, refuse,
                 or start only if it did not complete.
-            delay: the time after which the code begins.
-            timeout: the longest that the run may last; then its status is `timed_out`.
+            delay: the time after which the code begins. The run exists immediately, with its id.
+            start_at: when the code begins, instead of `delay`: a datetime with a time zone. The
+                past means now.
+            timeout: the longest that the code may take, from when it begins; then the status is
+                `timed_out`.
             attributes: JSON values for finding it.
             request_id: repeated starts with the same request id act once; by default every call is
                 a new request.
@@ -125,6 +130,7 @@ class Client:
             if_running=if_running,
             if_closed=if_closed,
             delay=delay,
+            start_at=start_at,
             timeout=timeout,
             attributes=attributes,
             request_id=request_id,
@@ -164,7 +170,8 @@ class Client:
     def with_start(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[S, R]:
         """A handle whose first signal starts the workflow if no run is open. Signal and start are
         one command, so one never happens without the other. Nothing is sent before that signal. If
-        a run is open, it gets the signal and keeps its own arguments.
+        a run is open, it gets the signal and keeps its own arguments. If its start is delayed, it
+        begins now, unless `options` delays this start, too.
 
         Args:
             id: the workflow id.

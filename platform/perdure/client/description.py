@@ -175,6 +175,7 @@ class Description:
         parent: the workflow id of its parent; empty when it has none.
         compensations: compensations of sagas that have failed and are tried again.
         others: its waits of all other kinds; likewise.
+        begins_at: when its code begins, if its start is delayed; else None.
     """
 
     workflow_id: str
@@ -198,6 +199,7 @@ class Description:
     parent: str = ""
     compensations: tuple[PendingCompensation, ...] = ()
     others: tuple[PendingOther, ...] = ()
+    begins_at: datetime | None = None
 
 
 LISTED: Final = frozenset(
@@ -310,7 +312,15 @@ def describe(
             for each in state.waits
             if each.kind not in LISTED
         ),
+        begins_at=moment(at) if (at := begins_at(state)) else None,
     )
+
+
+def begins_at(state: WorkflowState) -> int:
+    """When the code of a run begins whose start is delayed, microseconds; 0: it has begun, or the
+    run is closed.
+    """
+    return next((each.due_at for each in state.waits if each.kind == "start"), 0)
 
 
 def _compensations(run: RunState) -> Iterator[PendingCompensation]:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import errors
 from perdure.codec.values import to_json
-from perdure.model.duration import Duration, microseconds
+from perdure.model.duration import Duration, microseconds, moment_us
 from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from perdure.model.commands import IfClosed, IfRunning
 
 
@@ -18,6 +20,7 @@ def encoded_options(
     if_running: IfRunning,
     if_closed: IfClosed,
     delay: Duration | None,
+    start_at: datetime | None,
     timeout: Duration | None,
     attributes: dict[str, Any] | None,
     request_id: str | None,
@@ -30,6 +33,8 @@ def encoded_options(
     """
     _check_one_of("if_running", if_running, ("refuse", "attach", "terminate"))
     _check_one_of("if_closed", if_closed, ("start", "refuse", "after_failure"))
+    if delay is not None and start_at is not None:
+        raise errors.UsageError("give delay or start_at, not both")
     if timeout is not None and not microseconds(timeout):
         raise errors.UsageError("timeout must be positive; omit it for no timeout")
     if request_id is not None and (fault := fault_of_id(request_id, "request id")):
@@ -38,6 +43,7 @@ def encoded_options(
         "if_running": if_running,
         "if_closed": if_closed,
         "delay_us": microseconds(delay) if delay is not None else 0,
+        "start_at": moment_us(start_at, "start_at") if start_at is not None else 0,
         "timeout_us": microseconds(timeout) if timeout is not None else 0,
         "attributes": _encoded(attributes) if attributes else b"",
     }

@@ -12,6 +12,7 @@ from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
+    from datetime import datetime
 
     from perdure.app import App
     from perdure.client.address import Token
@@ -228,6 +229,7 @@ class SyncClient:
         if_running: Literal["refuse", "attach", "terminate"] = "refuse",
         if_closed: Literal["start", "refuse", "after_failure"] = "start",
         delay: Duration | None = None,
+        start_at: datetime | None = None,
         timeout: Duration | None = None,
         attributes: dict[str, Any] | None = None,
         request_id: str | None = None,
@@ -237,6 +239,7 @@ class SyncClient:
             if_running=if_running,
             if_closed=if_closed,
             delay=delay,
+            start_at=start_at,
             timeout=timeout,
             attributes=attributes,
             request_id=request_id,

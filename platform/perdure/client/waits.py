@@ -68,6 +68,8 @@ def _in_words(found: Description) -> str:
         return f"{SUSPENDED}{found.reason}"
     if found.status.is_closed:
         return ""
+    if found.begins_at is not None:
+        return f"its start is delayed until {found.begins_at.isoformat(' ', 'seconds')}"
     waits = [
         f"the compensation {each.name}, attempt {each.attempt} ({each.reason})"
         for each in found.compensations

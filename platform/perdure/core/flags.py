@@ -33,6 +33,9 @@ class Flag(IntEnum):
     CANCELS_AGAIN = 3
     """Each cancellation of the run cancels its handlers, once the main coroutine has ended; before,
     the first did."""
+    TIMEOUT_FROM_BEGIN = 4
+    """The timeout of the run counts from when its code begins; before, from its start, so that a
+    delay could use it up."""
 
 
 def bits_of(flags: Iterable[Flag]) -> int:

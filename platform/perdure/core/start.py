@@ -94,13 +94,19 @@ def started_event(
         request_id=command.request_id,
         timeout_us=command.timeout_us,
         attributes=command.attributes,
-        delayed_until=at + command.delay_us if command.delay_us else 0,
+        delayed_until=_begins_at(command, at) if command.delay_us or command.start_at else 0,
         trace=traceparent(command.trace) if command.trace else "",
         flags=flags.CURRENT,
         parent=command.reply_to if _is_of_parent(command.reply_to) else "",
         version=version,
         context=command.context,
     )
+
+
+def _begins_at(command: cm.StartWorkflow, at: int) -> int:
+    """When the code begins, microseconds; 0: immediately."""
+    begins_at = max(at + command.delay_us, command.start_at)
+    return begins_at if begins_at > at else 0
 
 
 def continued_event(

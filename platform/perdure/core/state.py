@@ -8,7 +8,7 @@ from collections import deque
 from enum import IntEnum
 from typing import Any, Final, TypeVar
 
-from perdure.core import requests
+from perdure.core import flags, requests
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions
@@ -193,6 +193,7 @@ class RunState:
     Attributes:
         activities: the open ones, by number.
         attributes: JSON of an object, or empty: those of the start, and what the code has set.
+        begins_at: when the code begins, or has begun, microseconds.
         abandoned: the numbers of those that the code has left to themselves; None: none.
         timers: the armed ones, number to `fires_at`.
         children: the open ones, by number.
@@ -224,6 +225,7 @@ class RunState:
         "abandoned",
         "activities",
         "attributes",
+        "begins_at",
         "cancel_reason",
         "cancelled_at",
         "cancels",
@@ -262,6 +264,7 @@ class RunState:
         self.run_id = run_id
         self.started = started
         self.started_at = self.last_at = at
+        self.begins_at = started.delayed_until or at
         self.attributes = started.attributes
         self.phase: Phase = Phase.DELAYED if started.delayed_until else Phase.RUNNING
         self.last_event_id = 1
@@ -311,6 +314,12 @@ class RunState:
             run_id: of the command; empty: the current run.
         """
         return run_id in ("", self.run_id) or run_id == self.started.first_run_id
+
+    @property
+    def times_out_at(self) -> int:
+        """When the timeout of the run expires, if it has one, microseconds."""
+        is_of_code = flags.has(self.started.flags, flags.Flag.TIMEOUT_FROM_BEGIN)
+        return (self.begins_at if is_of_code else self.started_at) + self.started.timeout_us
 
     @property
     def explanation(self) -> str:

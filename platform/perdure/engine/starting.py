@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.core.start import Outcome, decide_start, started_event
+from perdure.core.state import Phase
 from perdure.engine.activation import PYTHON
 from perdure.engine.faults import fault_of_arguments, fault_of_signal, fault_of_update
 from perdure.errors import ValueUnavailable
@@ -54,6 +55,8 @@ class Starting:
         if decision.outcome is Outcome.ANSWER:
             activation.answer(command, decision.reply)
             return
+        if decision.outcome is Outcome.SIGNAL and current is not None and _asks_for_now(command):
+            self._begin_early(current)
         if decision.outcome is Outcome.SIGNAL and command.update_name:
             self._messages.handle(_update_of(command))
             return
@@ -83,6 +86,13 @@ class Starting:
         activation.show_start(active, started)
         return active
 
+    def _begin_early(self, active: ActiveRun) -> None:
+        """Begin a run whose start is delayed: the caller has asked for a signal or an update
+        together with a start that is not.
+        """
+        if active.state.phase is Phase.DELAYED:
+            self._messages.take(active, ev.WorkflowBegun())
+
     def _fault_of_input(self, command: cm.StartWorkflow) -> Fault | None:
         """Why this engine's code cannot accept the start."""
         definition = self._definitions.get(command.type)
@@ -101,6 +111,10 @@ class Starting:
         if command.signal_name:
             return fault_of_signal(definition, runs, command.signal_name, command.signal_input)
         return None
+
+
+def _asks_for_now(command: cm.StartWorkflow) -> bool:
+    return not command.delay_us and not command.start_at
 
 
 def _update_of(command: cm.StartWorkflow) -> cm.UpdateWorkflow:

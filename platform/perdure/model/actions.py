@@ -71,6 +71,7 @@ class StartChild(Action, frozen=True):
     on_close: str
     if_closed: str
     timeout_us: int
+    start_at: int = 0
 
 
 class CancelChild(Action, frozen=True):

@@ -52,7 +52,8 @@ class StartWorkflow(Change, frozen=True, kw_only=True):
     `perdure.tracing`. With a `signal_name` it is signal-with-start: the run that was started, or
     that was open and is attached to, gets the signal, in the same command. With an `update_name`
     it is update-with-start, and the answer is that to the update. `context` is JSON of an
-    object, or empty, as in `perdure.context`.
+    object, or empty, as in `perdure.context`. The code begins after `delay_us`, or at `start_at`
+    (microseconds since 1970; 0: now), whichever is later.
     """
 
     type: str
@@ -68,6 +69,7 @@ class StartWorkflow(Change, frozen=True, kw_only=True):
     update_name: str = ""
     update_input: bytes = b"[]"
     context: bytes = b""
+    start_at: int = 0
 
 
 class SignalWorkflow(Change, frozen=True, kw_only=True):

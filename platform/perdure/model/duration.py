@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -16,6 +16,7 @@ LATEST_US: Final = 253_402_300_799_000_000
 LONGEST_US: Final = 10_000 * 365 * 86_400_000_000
 """The longest duration. A time plus two of these stays far below 64 bits."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS: Final = {
     **dict.fromkeys(("us", "microsecond", "microseconds"), 1),
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 1_000),
@@ -47,6 +48,43 @@ def microseconds(duration: Duration) -> int:
     if total < 0:
         raise UsageError(f"a duration must not be negative: {duration!r}")
     return min(total, LONGEST_US)
+
+
+def moment_us(moment: object, what: str) -> int:
+    """A time in microseconds since 1970; times before 1970 are 0.
+
+    Args:
+        moment: a `datetime` with a time zone.
+        what: names it in messages.
+
+    Raises:
+        UsageError: it is no datetime, or it has no time zone.
+    """
+    if not isinstance(moment, datetime):
+        raise UsageError(f"{what} must be a datetime, not {moment!r}")
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise UsageError(f"{what}={moment!r} has no time zone; give it one, such as datetime.UTC")
+    return max(0, (moment - _EPOCH) // timedelta(microseconds=1))
+
+
+def moment_of_text(text: str, what: str) -> datetime:
+    """The time that a text says in ISO 8601, with its time zone: "2026-12-24T18:00:00+01:00".
+
+    Args:
+        text: the text.
+        what: names it in messages.
+
+    Raises:
+        UsageError: it is no such text, or it has no time zone.
+    """
+    example = 'write it as "2026-12-24T18:00:00+01:00", or with "Z" for UTC'
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"cannot read {what} {text!r}: {example}") from None
+    if found.tzinfo is None:
+        raise UsageError(f"{what} {text!r} has no time zone: {example}")
+    return found
 
 
 @lru_cache(maxsize=1024)

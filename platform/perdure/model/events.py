@@ -245,7 +245,8 @@ class ChildRequested(Event, frozen=True):
     later when many are started. `number` counts the run's children from 1.
 
     `on_close` says what happens to the child when this run closes: `cancel`, `terminate` or
-    `abandon`; an abandoned child does not answer when it ends.
+    `abandon`; an abandoned child does not answer when it ends. Its code begins at `start_at`,
+    microseconds since 1970; 0: immediately.
     """
 
     number: int
@@ -255,6 +256,7 @@ class ChildRequested(Event, frozen=True):
     on_close: str = "cancel"
     if_closed: str = "start"
     timeout_us: int = 0
+    start_at: int = 0
 
 
 class ChildStarted(Event, frozen=True):

@@ -73,11 +73,13 @@ class ChildOptions(NamedTuple):
         on_close: what happens to it when the run closes.
         if_closed: what to do when the id belongs to a run that has ended.
         timeout_us: the longest that the child may run, microseconds; 0: no limit.
+        start_at: when its code begins, microseconds since 1970; 0: immediately.
     """
 
     on_close: OnClose = "cancel"
     if_closed: IfClosed = "start"
     timeout_us: int = 0
+    start_at: int = 0
 
 
 class Child:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from perdure.errors import RequestRefused
 from perdure.model import commands as cm
-from perdure.model.duration import LONGEST_US
+from perdure.model.duration import LATEST_US, LONGEST_US
 from perdure.model.failure import FAILURE_BYTES, size_of
 from perdure.model.limits import (
     ATTRIBUTES_BYTES,
@@ -25,6 +25,12 @@ from perdure.model.streams import BYTES_AT_ONCE, VALUES_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+NO_DELAYED_UPDATE: Final = (
+    "an update needs the code of the run, so it cannot come with a start that is delayed: omit delay "
+    "and start_at, or send a signal with the start"
+)
 
 
 class Fault(NamedTuple):
@@ -74,6 +80,10 @@ def _of_start(command: cm.StartWorkflow) -> Fault | None:
         return fault
     if not (0 <= command.delay_us <= LONGEST_US and 0 <= command.timeout_us <= LONGEST_US):
         return Fault("bad_input", f"delay and timeout must be between 0 and {LONGEST_US} microseconds")
+    if not 0 <= command.start_at <= LATEST_US:
+        return Fault("bad_input", f"start_at must be between 0 and {LATEST_US} microseconds since 1970")
+    if command.update_name and (command.delay_us or command.start_at):
+        return Fault("bad_input", NO_DELAYED_UPDATE)
     if command.signal_name and command.update_name:
         return Fault("bad_input", "a start may have a signal or an update, not both")
     if not (command.signal_input or command.update_input):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -345,13 +346,27 @@ def test_a_start_has_its_options_and_values(client: FakeClient) -> None:
     assert said == "started o-1, run run-1\n"
     assert client.asked == [
         "sqlite:///a.db",
-        {"if_running": "attach", "if_closed": "after_failure", "delay": "2s", "timeout": "1h"},
+        {
+            "if_running": "attach",
+            "if_closed": "after_failure",
+            "delay": "2s",
+            "start_at": None,
+            "timeout": "1h",
+        },
         ("o-1", "Order", [7, "x y", {"a": [1]}]),
     ]
     assert "must be one of refuse, attach, terminate" in invoke(
         "workflow", "start", "o-1", "Order", "--if-running", "start", code=2
     )
     assert "looks like JSON but is invalid" in invoke("workflow", "start", "o-1", "Order", "[1", code=2)
+
+
+def test_a_start_time_has_a_time_zone(client: FakeClient) -> None:
+    start = ("workflow", "start", "o-1", "Order", "--db", "a.db", "--start-at")
+    invoke(*start, "2026-12-24T18:00:00+01:00")
+    assert client.asked[1]["start_at"] == datetime(2026, 12, 24, 17, tzinfo=UTC)
+    assert "has no time zone" in invoke(*start, "2026-12-24T18:00:00", code=2)
+    assert "cannot read the time" in invoke(*start, "tomorrow", code=2)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from perdure import workflow
+from perdure import errors, workflow
 from perdure.client import Client
 from perdure.client.description import describe, moment, run_of
 from perdure.client.listing import ListQuery
@@ -175,6 +175,26 @@ def test_a_start_asks_for_all_that_its_options_say() -> None:
         attributes=b'{"city":"Bari"}',
     )
     assert (handle.id, handle.run_id) == ("p-1", "run-1")
+
+
+def test_a_start_at_a_time_carries_that_time() -> None:
+    platform = Platform()
+    at = datetime(2030, 1, 1, 9, tzinfo=timezone(timedelta(hours=1)))
+    run(client_of(platform).options(start_at=at).start("p-1", Parcel.main, "Via Sparano"))
+    assert one_of(platform).start_at == 1_893_484_800_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"start_at": datetime(2030, 1, 1)}, "has no time zone"),
+        ({"start_at": "2030-01-01"}, "must be a datetime"),
+        ({"start_at": datetime.now(UTC), "delay": "1s"}, "not both"),
+    ],
+)
+def test_a_start_time_that_means_nothing_is_refused(options: Any, said: str) -> None:
+    with pytest.raises(errors.UsageError, match=said):
+        client_of(Platform()).options(**options)
 
 
 def test_a_signal_that_starts_asks_for_the_same() -> None:

@@ -160,6 +160,8 @@ def _started(command: StartWorkflow) -> dict[str, Any]:
     options: dict[str, Any] = {"if_running": command.if_running, "if_closed": command.if_closed}
     if command.delay_us:
         options["delay"] = f"{command.delay_us}us"
+    if command.start_at:
+        options["start_at"] = time_of(command.start_at)
     if command.timeout_us:
         options["timeout"] = f"{command.timeout_us}us"
     if command.attributes:

@@ -15,6 +15,7 @@ from perdure.cli.tree import TakesNumbers, group
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from perdure.client import Client, Description, Handle
     from perdure.model.states import WorkflowState
@@ -55,6 +56,9 @@ def start(
         str, typer.Option(help="If a run with this id has closed: start, refuse or after_failure.")
     ] = "start",
     delay: Annotated[str, typer.Option(help='Delay before the run begins: "30s", "2 days".')] = "",
+    start_at: Annotated[
+        str, typer.Option(help='When the run begins: "2026-12-24T18:00:00+01:00", or with Z for UTC.')
+    ] = "",
     timeout: Annotated[str, typer.Option(help="Timeout of the whole run.")] = "",
     db: DatabaseOption = DEFAULT_DB,
     app: AppOption = "",
@@ -67,6 +71,7 @@ def start(
         "if_running": if_running,
         "if_closed": if_closed,
         "delay": delay or None,
+        "start_at": _moment(start_at, "--start-at"),
         "timeout": timeout or None,
     }
     arguments = values_of(values)
@@ -343,6 +348,16 @@ def values_of(texts: list[str] | None) -> list[object]:
                 raise typer.BadParameter(f"{text!r:.200} looks like JSON but is invalid: {error}") from error
             values.append(text)
     return values
+
+
+def _moment(text: str, option: str) -> datetime | None:
+    from perdure.errors import UsageError
+    from perdure.model.duration import moment_of_text
+
+    try:
+        return moment_of_text(text, "the time") if text else None
+    except UsageError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def _pairs(texts: list[str] | None) -> dict[str, Any]:

@@ -243,6 +243,7 @@ def _start_command(run: RunState, requested: ev.ChildRequested) -> cm.StartWorkf
         input=requested.input,
         if_closed=if_closed,
         timeout_us=requested.timeout_us,
+        start_at=requested.start_at,
         trace=run.started.trace,
         context=run.started.context,
     )
@@ -305,6 +306,7 @@ def _request(run: RunState, action: ac.StartChild, token: Callable[[], str]) -> 
         on_close=action.on_close,
         if_closed=action.if_closed,
         timeout_us=action.timeout_us,
+        start_at=action.start_at,
     )
 
 

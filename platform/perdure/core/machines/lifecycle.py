@@ -81,7 +81,7 @@ def _other_run(run: RunState, command: cm.CancelWorkflow | cm.TerminateWorkflow)
 
 def _expire(run: RunState, command: cm.ExpireWorkflow, stamp: Stamp) -> Decision:
     # anyone writes commands: one that no timer of ours has made changes nothing
-    if not run.started.timeout_us or stamp.at < run.started_at + run.started.timeout_us:
+    if not run.started.timeout_us or stamp.at < run.times_out_at:
         return NOTHING
     return Decision((ev.WorkflowTimedOut(),))
 
@@ -108,6 +108,16 @@ def _on_begun(run: RunState, event: ev.WorkflowBegun, outbox: Outbox | None) -> 
     run.reason = ""
     if outbox is not None:
         outbox.disarm(_begin_timer(run))
+    if run.last_at < run.begins_at:  # a signal with a start that is not delayed
+        _begin_early(run, outbox)
+
+
+def _begin_early(run: RunState, outbox: Outbox | None) -> None:
+    if outbox is not None and run.started.timeout_us:
+        outbox.disarm(_timeout_timer(run))
+    run.begins_at = run.last_at
+    if outbox is not None and run.started.timeout_us:
+        outbox.arm(_timeout_timer(run))
 
 
 def _on_suspended(run: RunState, event: ev.WorkflowSuspended, outbox: Outbox | None) -> None:
@@ -176,7 +186,7 @@ def _close(run: RunState, outbox: Outbox | None) -> None:
 
 
 def _timeout_timer(run: RunState) -> Timer:
-    return Timer(run.started_at + run.started.timeout_us, run.run_id, TimerKind.TIMEOUT, 0, run.workflow_id)
+    return Timer(run.times_out_at, run.run_id, TimerKind.TIMEOUT, 0, run.workflow_id)
 
 
 def _begin_timer(run: RunState) -> Timer:

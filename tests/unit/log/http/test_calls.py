@@ -86,6 +86,7 @@ def test_a_start_brings_all_its_options() -> None:
         if_running="attach",
         if_closed="refuse",
         delay_us=7,
+        start_at=9_000_000,
         timeout_us=8,
         attributes=b'{"a":1}',
         signal_name="go",
@@ -96,6 +97,7 @@ def test_a_start_brings_all_its_options() -> None:
         "if_running": "attach",
         "if_closed": "refuse",
         "delay": "7us",
+        "start_at": "1970-01-01T00:00:09.000000Z",
         "timeout": "8us",
         "attributes": {"a": 1},
     }
