@@ -436,6 +436,42 @@ async def asks(seconds: float) -> list[Any]:
     return [*told, await value, unseen.is_answered]
 
 
+@workflow.defn
+class Moves:
+    """Three runs in a row with the same named token; a token without a name ends with its run."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.texts: list[str] = []
+
+    @workflow.run
+    async def run(self, round: int = 1) -> str:
+        named = workflow.token(int, timeout="1 hour", name="answer")
+        self.texts = [named.text, workflow.token(int).text, f"{round} {named.is_new}"]
+        await workflow.wait_until(lambda: self.calls and workflow.all_handlers_finished())
+        if round < 3:
+            workflow.continue_as_new(self.run, round + 1)
+        try:
+            return f"{await named} {named.is_new} {workflow.token(int, name='answer').is_new}"
+        except TokenFailed as failed:
+            return f"failed: {failed.cause}"
+        except TimeoutError:
+            return "late"
+
+    @workflow.signal
+    def call(self) -> None:
+        self.calls += 1
+
+    @workflow.update
+    async def count(self, by: int) -> int:
+        self.calls += by
+        return self.calls
+
+    @workflow.view
+    def told(self) -> list[str]:
+        return self.texts
+
+
 @activity.defn(timeout="30s", retry=activity.Retry(maximum_attempts=2))
 async def approval(order: str) -> int:
     """The result comes later, from outside."""
@@ -1014,6 +1050,7 @@ _WORKFLOWS = [
     Counting,
     hasty,
     counts_by_a_child,
+    Moves,
     asks,
     asks_later,
     leaf,

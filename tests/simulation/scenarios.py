@@ -308,6 +308,8 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
     "token that nobody answers": [*each(start("a", "asks", 30)), Until(31)],
     "token answered before its run is cancelled": [*each(start("a", "asks", 30)), Answer("a", 1, 42),
         *each(cancel("a")), Answer("a", 1, 42), Answer("a", 2, 42)],
+    "token that moves to the next runs": [*each(start("m", "Moves"), signal("m", "call")), Answer("m", 2, 1),
+        Answer("m", 1, 42), *each(signal("m", "call"), signal("m", "call"))],
     "token at the moment of its timeout": [*each(start("a", "asks", 5)), Until(5), Answer("a", 1, 42)],
     "results from outside": [
         *each(start("a", "asks_later", "o")),

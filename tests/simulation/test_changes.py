@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from perdure.model import commands as cm
-from perdure.model.replies import Accepted, Closed
+from perdure.model.failure import FailureInfo
+from perdure.model.replies import Accepted, Answered, Closed, Refused
 from perdure.model.states import Status
+from perdure.model.tokens import TokenAddress
 from tests.simulation.programs import DEPLOYMENTS
 from tests.simulation.world import InFile, InMemory, World
 
@@ -83,6 +85,129 @@ def test_a_start_that_is_repeated_is_known_after_the_run_has_continued(world: Wo
     assert isinstance(again := world.replies["s-1"], Accepted)
     assert not again.is_new
     assert world.state("c").run_id == run_id
+
+
+def texts(world: World) -> list[str]:
+    """The texts of the named token and of the other one of the current run."""
+    told: list[str] = world.payloads.decode(world.state("m").view, list[str], what="view")
+    return told
+
+
+def answer(world: World, text: str, value: int = 42, **fields: Any) -> Any:
+    request_id = world.ask(cm.ResolveToken, "m", token=text, value=b"%d" % value, **fields)
+    world.settle()
+    return world.replies[request_id]
+
+
+def call(world: World, request_id: str, *, crashes: bool = False) -> Any:
+    """Signal the run under an id, perhaps once more; the reply."""
+    world.replies.pop(request_id, None)
+    if crashes:
+        world.crash()
+    return world.signal("m", "call", request_id=request_id)
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+@pytest.mark.parametrize("round", [1, 2, 3])
+def test_a_named_token_moves_to_the_next_run_with_its_text(world: World, round: int, crashes: bool) -> None:
+    """It is answered in any of the three runs, and the last one awaits it."""
+    world.start_workflow("m", "Moves")
+    first = texts(world)[0]
+    for number in (1, 2, 3):
+        assert texts(world) == [first, texts(world)[1], f"{number} {number == 1}"]
+        if number == round:
+            assert isinstance(answer(world, first), Accepted)
+        call(world, f"call-{number}", crashes=crashes)
+    assert result(world, "m") == f"42 {False} {True}"
+    again = answer(world, first)
+    assert isinstance(again, Accepted)
+    assert not again.is_new
+    assert "with another value" in answer(world, first, 43).message
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_a_named_token_keeps_its_failure_and_its_deadline(world: World, crashes: bool) -> None:
+    world.start_workflow("m", "Moves")
+    failure = FailureInfo("perdure.errors:Failure", "no", is_final=True)
+    world.ask(cm.FailToken, "m", token=texts(world)[0], failure=failure)
+    world.settle()
+    for number in (1, 2, 3):
+        call(world, f"call-{number}", crashes=crashes)
+    assert result(world, "m") == "failed: no"
+    world.start_workflow("m", "Moves")
+    text = texts(world)[0]
+    for number in (4, 5, 6):
+        world.advance(1_000)
+        call(world, f"call-{number}", crashes=crashes)
+    world.advance(599)
+    assert world.state("m").status is Status.RUNNING
+    world.advance(1)
+    assert result(world, "m") == "late"
+    assert answer(world, text).code == "token_closed"
+
+
+def test_a_token_without_a_name_is_closed_when_its_run_continues_as_new(world: World) -> None:
+    world.start_workflow("m", "Moves")
+    first_run, (_, answered, _) = world.state("m").run_id, texts(world)
+    answer(world, answered, 1)
+    call(world, "call-1")
+    _, open_, _ = texts(world)
+    call(world, "call-2")
+    assert isinstance(again := answer(world, answered, 1), Accepted)
+    assert not again.is_new
+    assert answer(world, answered, 2).code == "token_closed"
+    refused = answer(world, open_)
+    assert refused.code == "token_closed"
+    assert "only a token with a name moves" in refused.message
+    forged = TokenAddress("m", first_run, 2, "0" * 32).text
+    for text in (forged, TokenAddress("m", "run-77", 2, "0" * 32).text):
+        assert answer(world, text).code == "unknown_token"
+    assert answer(world, open_, run_id="other").code == "unknown_token"
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_a_signal_that_is_repeated_after_the_run_has_continued_is_not_handled_again(
+    world: World, crashes: bool
+) -> None:
+    world.start_workflow("m", "Moves")
+    for number in (1, 2):
+        first = call(world, f"call-{number}")
+        second = world.state("m").run_id
+        for earlier in range(1, number + 1):
+            again = call(world, f"call-{earlier}", crashes=crashes)
+            assert isinstance(again, Accepted)
+            assert not again.is_new
+        assert world.state("m").run_id == second != first.run_id
+        assert "SignalReceived" not in world.names("m")
+    world.replies.pop("call-1")
+    other = world.ask(cm.SignalWorkflow, "m", name="call", input=b"[1]", request_id="call-1")
+    world.settle()
+    assert isinstance(refused := world.replies[other], Refused)
+    assert refused.code == "bad_input"
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_the_answer_to_an_update_is_there_after_its_run_has_continued(world: World, crashes: bool) -> None:
+    world.start_workflow("m", "Moves")
+    for number in (1, 2):
+        update = {"name": "count", "input": b"[7]", "request_id": f"update-{number}"}
+        world.ask(cm.UpdateWorkflow, "m", **update)
+        world.settle()
+        run_id = world.state("m").run_id
+        if crashes:
+            world.crash()
+        del world.replies[f"update-{number}"]
+        world.ask(cm.UpdateWorkflow, "m", **update)
+        for each in range(1, number + 1):
+            world.replies.pop(f"answer-{each}", None)
+            world.ask(cm.AwaitWorkflow, "m", update_id=f"update-{each}", request_id=f"answer-{each}")
+        world.settle()
+        assert isinstance(again := world.replies[f"update-{number}"], Accepted)
+        assert not again.is_new
+        for each in range(1, number + 1):
+            assert isinstance(answered := world.replies[f"answer-{each}"], Answered)
+            assert answered.result == b"7"
+        assert world.state("m").run_id == run_id
 
 
 def test_a_run_that_continues_without_waiting_pauses(world: World) -> None:

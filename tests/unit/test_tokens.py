@@ -21,6 +21,7 @@ from perdure.errors import (
 )
 from perdure.model.tokens import TokenAddress, parse
 from perdure.registry import Registry
+from perdure.replay.tokens import NAMED
 
 
 @dataclass
@@ -73,7 +74,7 @@ async def waits_twice(to: str) -> list[Any]:
 def answered(scenario: Callable[[testing.Environment], Awaitable[None]]) -> None:
     async def main() -> None:
         async with testing.Environment(
-            Registry.of([approved, waits_twice, misuses, uncaught], [mail])
+            Registry.of([approved, waits_twice, misuses, named, uncaught], [mail])
         ) as env:
             await scenario(env)
 
@@ -202,11 +203,15 @@ async def misuses(how: str) -> None:
         await workflow.token(int, timeout="0s")
     elif how == "text":
         await workflow.token(int, timeout="soon")
+    elif how == "name":
+        await workflow.token(int, name="\n")
+    elif how == "many":
+        await asyncio.gather(*(workflow.token(int, name=f"n-{number}") for number in range(NAMED + 1)))
     else:
         await workflow.wait_until(lambda: workflow.token(int).text)
 
 
-@pytest.mark.parametrize("how", ["zero", "text", "condition"])
+@pytest.mark.parametrize("how", ["zero", "text", "name", "many", "condition"])
 def test_an_invalid_token_call_suspends_the_run(how: str) -> None:
     async def scenario(env: testing.Environment) -> None:
         handle = await env.client.start(f"m-{how}", misuses, how)
@@ -218,6 +223,28 @@ def test_an_invalid_token_call_suspends_the_run(how: str) -> None:
 def test_tokens_are_for_workflow_code() -> None:
     with pytest.raises(UsageError, match=r"workflow.token is for workflow code"):
         workflow.token(int).is_answered  # noqa: B018
+
+
+@workflow.defn
+async def named() -> list[Any]:
+    first = workflow.token(int, name="n")
+    same = workflow.token(int, name="n")
+    await mail("named", first.text)
+    value = await same
+    other = workflow.token(int, name="n")
+    return [value, first.is_new, same.is_new, first.text == same.text, other.is_new, other.number]
+
+
+def test_a_name_stands_for_one_token_until_its_answer_is_awaited() -> None:
+    async def scenario(env: testing.Environment) -> None:
+        handle = await env.client.start("n-1", named)
+        text = await mailed(env, "named")
+        (wait,) = (await env.client.describe("n-1")).tokens
+        assert "'n'" in await handle.waits_for(), wait
+        await env.client.resolve(text, 7)
+        assert await handle.result() == [7, True, False, True, True, 2]
+
+    answered(scenario)
 
 
 @workflow.defn

@@ -113,7 +113,7 @@ def print_description(description: Description, state: WorkflowState, output: Fo
         typer.echo(f"waits for update {update.name} to end: since {_shown(update.since)}")
     for token in description.tokens:
         until = f"until {_shown(token.expires_at)}" if token.expires_at else "without a timeout"
-        typer.echo(f"waits for token {token.number}: since {_shown(token.since)}, {until}")
+        typer.echo(f"waits for token {token.name or token.number}: since {_shown(token.since)}, {until}")
     for message in description.messages:
         typer.echo(f"waits for an answer of workflow {message.workflow_id}: since {_shown(message.since)}")
     for each in description.others:
@@ -219,6 +219,10 @@ def _fields(event: msgspec.Struct) -> Iterator[tuple[str, str]]:
             yield field.name, local_time(value)
         elif isinstance(value, msgspec.Struct):
             yield from _fields(value)
+        elif field.name == "requests":
+            yield field.name, str(len(value))
+        elif field.name == "tokens":
+            yield field.name, ",".join(each.name for each in value)
         else:
             yield field.name, str(value)
 

@@ -104,13 +104,15 @@ class PendingToken:
 
     Attributes:
         number: the token's number in the run, from 1.
-        since: when it was created.
+        since: when it was created, or came from the run before.
         expires_at: its deadline; None: the end of the run.
+        name: keeps it when the run continues as new; empty: it has none.
     """
 
     number: int
     since: datetime
     expires_at: datetime | None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +297,12 @@ def describe(
             if each.kind == "update"
         ),
         tokens=tuple(
-            PendingToken(each.number, moment(each.scheduled_at), moment(each.due_at) if each.due_at else None)
+            PendingToken(
+                each.number,
+                moment(each.scheduled_at),
+                moment(each.due_at) if each.due_at else None,
+                each.name,
+            )
             for each in state.waits
             if each.kind == "token"
         ),

@@ -78,7 +78,7 @@ def _in_words(found: Description) -> str:
     waits += [f"a timer, until {timer.fires_at.isoformat(' ', 'seconds')}" for timer in found.timers[:1]]
     waits += [f"its child {child.workflow_id}" for child in found.children[:1]]
     waits += [
-        f"token {token.number}"
+        f"token {repr(token.name) if token.name else token.number}"
         + (f", until {token.expires_at.isoformat(' ', 'seconds')}" if token.expires_at else "")
         for token in found.tokens[:1]
     ]

@@ -25,7 +25,7 @@ from perdure.codec.frames import FRAMED, unframed
 from perdure.errors import UndecodableRecord
 from perdure.model.commands import AnyCommand, StartWorkflow
 from perdure.model.dead_letters import DeadLetter, RecordHeader
-from perdure.model.events import AnyEvent, EventRecord, WorkflowStarted
+from perdure.model.events import AnyEvent, CarriedRequest, CarriedToken, EventRecord, WorkflowStarted
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.replies import AnyReply
@@ -183,7 +183,9 @@ _RARE: Final[dict[type[Struct], tuple[tuple[str, str], ...]]] = {
 }
 
 COMMANDS: Final[Wire[AnyCommand]] = Wire("commands", *get_args(AnyCommand))
-EVENTS: Final[Wire[EventRecord]] = Wire("events", EventRecord, RecordHeader, *get_args(AnyEvent))
+EVENTS: Final[Wire[EventRecord]] = Wire(
+    "events", EventRecord, RecordHeader, CarriedToken, CarriedRequest, *get_args(AnyEvent)
+)
 TASKS: Final[Wire[Task]] = Wire("tasks", Task)
 REPLIES: Final[Wire[AnyReply]] = Wire("replies", *get_args(AnyReply))
 STATE: Final[Wire[WorkflowState]] = Wire("state", WorkflowState, Wait)

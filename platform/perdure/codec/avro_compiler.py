@@ -124,6 +124,8 @@ class _Names:
                 encoded = b"\1" if value else b"\0"
             case str(), str() if "symbols" in self.named.get(schema, ()):
                 encoded = long_bytes(self.named[schema]["symbols"].index(value))
+            case {"items": _}, ():
+                encoded = b"\0"
             case ["null", _], None:
                 return _Default(None, b"\0", f"o.{field} is not None")
             case _:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from perdure.codec.payloads import JsonPayloads
 from perdure.errors import PayloadError
+from perdure.model.events import CarriedToken
 from perdure.model.failure import FailureInfo
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Readable:
             if type(value) is bytes:
                 if (data := self.payload(value)) is not value:
                     changed[name] = data
+            elif type(value) is tuple and value and type(value[0]) is CarriedToken:
+                changed[name] = tuple(map(self.struct, value))
             elif type(value) is FailureInfo and (failure := self.failure(value)) is not value:
                 changed[name] = failure
         return replace(found, **changed) if changed else found

@@ -7,6 +7,10 @@ different kinds may have the same id.
 
 from __future__ import annotations
 
+from itertools import islice
+from typing import Final
+from zlib import crc32
+
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Accepted, Refused
@@ -21,6 +25,11 @@ WITH_START = "signal with start"
 Key = tuple[str, str]
 """Kind and id."""
 
+CARRIED: Final = 1_000
+"""The most requests that the next run of a chain knows, the latest ones."""
+CARRIED_BYTES: Final = 65_536
+"""The most bytes of their ids, together."""
+
 
 def of_start(start: ev.WorkflowStarted | cm.StartWorkflow) -> int:
     """Identity of a start, for detecting repeats. The delay is not part of it: "in an hour" is
@@ -30,8 +39,32 @@ def of_start(start: ev.WorkflowStarted | cm.StartWorkflow) -> int:
 
 
 def of_signal(name: str, payload: bytes) -> int:
-    """Identity of a signal, for detecting repeats."""
-    return hash((name, _plain(payload)))
+    """Identity of a signal, for detecting repeats. The same in every process, since runs record it
+    for the runs that continue them.
+    """
+    return crc32(_plain(payload), crc32(name.encode()))
+
+
+def of_reason(reason: str) -> int:
+    """Identity of a cancellation or termination; as of `of_signal`."""
+    return crc32(reason.encode())
+
+
+def carried(seen: dict[Key, int]) -> tuple[ev.CarriedRequest, ...]:
+    """The requests that the next run gets to know, oldest first: a caller that repeats one may not
+    have heard that the run has continued as new.
+
+    Args:
+        seen: the run's known requests (`RunState.requests`), oldest first.
+    """
+    latest: list[ev.CarriedRequest] = []
+    room = CARRIED_BYTES
+    for key in islice(reversed(seen), CARRIED):
+        room -= len(key[1].encode())
+        if room < 0:
+            break
+        latest.append(ev.CarriedRequest(*key, seen[key]))
+    return tuple(reversed(latest))
 
 
 def key_of(command: cm.Request) -> Key:
@@ -59,7 +92,7 @@ def content_of(command: cm.Request) -> int:
         case cm.UpdateWorkflow():
             return of_signal(command.name, command.input)
         case cm.CancelWorkflow() | cm.TerminateWorkflow():
-            return hash(command.reason)
+            return of_reason(command.reason)
         case _:
             return 0
 

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from perdure.core import flags
-from perdure.core.requests import WITH_START, differs, of_signal, of_start
+from perdure.core.requests import WITH_START, carried, differs, of_signal, of_start
 from perdure.core.state import RunState
 from perdure.model import addresses
 from perdure.model import commands as cm
@@ -110,7 +110,14 @@ def _begins_at(command: cm.StartWorkflow, at: int) -> int:
 
 
 def continued_event(
-    run: RunState, input: bytes, seed: int, *, python: int, delayed_until: int, version: int = 0
+    run: RunState,
+    input: bytes,
+    seed: int,
+    *,
+    python: int,
+    delayed_until: int,
+    version: int = 0,
+    tokens: tuple[ev.CarriedToken, ...] = (),
 ) -> ev.WorkflowStarted:
     """The first event of the run that continues another one.
 
@@ -121,6 +128,7 @@ def continued_event(
         python: minor version of this process, 311, 312 …
         delayed_until: when its code begins, microseconds; 0: now.
         version: of the type, which may be newer than that of the run before; 0: the first one.
+        tokens: named tokens of the run before that its code has not taken the answers of.
     """
     before = run.started
     return ev.WorkflowStarted(
@@ -139,6 +147,8 @@ def continued_event(
         first_run_id=before.first_run_id or run.run_id,
         version=version,
         context=before.context,
+        tokens=tokens,
+        requests=carried(run.requests),
     )
 
 

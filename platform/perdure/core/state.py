@@ -175,12 +175,14 @@ class TokenState:
         issued: the event that issued it.
         issued_at: microseconds.
         answer: a hash of the answer, valid only within this process; 0 when there is none.
+        origin: the run that has issued it, and its number there; None: this run.
     """
 
-    __slots__ = ("answer", "issued", "issued_at", "status")
+    __slots__ = ("answer", "issued", "issued_at", "origin", "status")
 
-    def __init__(self, issued: ev.TokenIssued, at: int) -> None:
+    def __init__(self, issued: ev.TokenIssued, at: int, origin: tuple[str, int] | None = None) -> None:
         self.issued = issued
+        self.origin = origin
         self.issued_at = at
         self.status: TokenStatus = TokenStatus.OPEN
         self.answer = 0
@@ -206,8 +208,8 @@ class RunState:
         uncompensated: the message about compensations that failed; empty: none did.
         cancels: how often a cancellation was recorded.
         cancelled_at: the last time, microseconds.
-        requests: kind and id of each recorded request but the start, to a hash of its content
-            (`core.requests`) that only this process understands.
+        requests: kind and id of each recorded request but the start, also of the runs before, to
+            the identity of its content (`core.requests`).
         promises: requests of workflows that the run will answer: by subject, the address and the id
             of each.
         updates: the numbers of all that were accepted, by id.

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from perdure.core.actions import to_event
 from perdure.core.machine import Stamp
-from perdure.core.machines.token import UNKNOWN
 from perdure.core.registry import WAKES
 from perdure.core.run import record, start
 from perdure.core.start import continued_event
@@ -142,9 +141,7 @@ class Activation:
             command.run_id == active.state.run_id or active.state.answers_to(command.run_id)
         ):
             return active
-        if isinstance(command, (cm.ResolveToken, cm.FailToken)):
-            self.refuse(command, "unknown_token", UNKNOWN)
-        elif isinstance(command, cm.Request):
+        if isinstance(command, cm.Request):
             run = f", run {command.run_id!r}" if command.run_id else ""
             code: Refusal = "closed" if active is not None else "not_found"
             ending = " is open" if active is not None else ""
@@ -304,6 +301,7 @@ def _continued(activation: Activation, active: ActiveRun, input: bytes) -> ev.Wo
         python=PYTHON,
         delayed_until=activation.stamp.at + PAUSE_US if _has_seen_nothing(active) else 0,
         version=activation.runs.newest_version(before.type),
+        tokens=() if active.live is None else active.live.runtime.left_tokens(),
     )
 
 

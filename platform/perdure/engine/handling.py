@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from perdure.engine.earlier_runs import EarlierRuns
 from perdure.engine.messages import Messages
 from perdure.engine.reads import Reads
 from perdure.engine.starting import Starting
@@ -60,5 +61,7 @@ def handler_of(
     """Build the handler of an engine; the classes that it wires describe the arguments."""
     messages = Messages(activation, leases, clock, definitions=definitions)
     starting = Starting(activation, messages, definitions)
-    reads = Reads(activation, waiters)
-    return Handler(starting, messages, reads, TokenAnswers(activation, messages.take))
+    earlier_runs = EarlierRuns(activation)
+    reads = Reads(activation, waiters, earlier_runs)
+    tokens = TokenAnswers(activation, messages.take, earlier_runs)
+    return Handler(starting, messages, reads, tokens)

@@ -23,13 +23,18 @@ from perdure.model.validation import fault_of
 from perdure.replay.suspensions import SUSPENDING, SUSPENDING_ERRORS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perdure.engine.activation import Activation
     from perdure.engine.active import ActiveRun
+    from perdure.engine.earlier_runs import EarlierRuns
     from perdure.engine.waiters import Waiters
     from perdure.model import commands as cm
     from perdure.model.replies import AnyReply
 
 UPDATE_ENDS: Final = (ev.UpdateCompleted, ev.UpdateFailed)
+EARLIER: Final = 100
+"""How many runs of a chain are read, backwards, for the one that has accepted an update."""
 
 
 class Reads:
@@ -38,12 +43,14 @@ class Reads:
     Args:
         activation: the runs of the open batch.
         waiters: clients that wait for answers.
+        earlier_runs: finds closed runs.
     """
 
-    __slots__ = ("_activation", "_ends", "_waiters")
+    __slots__ = ("_activation", "_earlier_runs", "_ends", "_waiters")
 
-    def __init__(self, activation: Activation, waiters: Waiters) -> None:
+    def __init__(self, activation: Activation, waiters: Waiters, earlier_runs: EarlierRuns) -> None:
         self._activation = activation
+        self._earlier_runs = earlier_runs
         self._waiters = waiters
         self._ends: tuple[str, int, int, dict[int, Any]] = "", 0, -1, {}
 
@@ -100,7 +107,7 @@ class Reads:
 
     def _of_update(self, active: ActiveRun, update_id: str) -> AnyReply | None:
         """The answer to an update; None while there is none yet."""
-        state = active.state
+        state, events = self._run_of_update(active, update_id)
         number = state.updates.get(update_id)
         if number is None:
             message = f"run {state.run_id} of workflow {state.workflow_id!r} has no update {update_id!r}"
@@ -110,16 +117,32 @@ class Reads:
         event_id = state.ended_updates.get(number)
         if event_id is None:
             return unanswered(state)
-        in_batch = event_id - state.last_event_id + len(active.events) - 1
-        event: Any = active.events[in_batch] if in_batch >= 0 else self._ends_at(active, event_id).get(number)
+        in_batch = event_id - state.last_event_id + len(events) - 1
+        event: Any = events[in_batch] if in_batch >= 0 else self._ends_at(state, event_id).get(number)
         return unanswered(state) if event is None else answer_of(event)
 
-    def _ends_at(self, active: ActiveRun, event_id: int) -> dict[int, Any]:
+    def _run_of_update(self, active: ActiveRun, update_id: str) -> tuple[RunState, Sequence[ev.AnyEvent]]:
+        """The run that has accepted an update, this one or one that it continues, and its events in
+        the open batch.
+        """
+        state = active.state
+        if update_id in state.updates or ("update", update_id) not in state.requests:
+            return state, active.events
+        run_id = state.started.continued_from
+        for _ in range(EARLIER):
+            before = self._earlier_runs.find(state.workflow_id, run_id)
+            if before is None:
+                break
+            if update_id in before.updates:
+                return before, self._earlier_runs.open_events(run_id)
+            run_id = before.started.continued_from
+        return state, active.events
+
+    def _ends_at(self, state: RunState, event_id: int) -> dict[int, Any]:
         """The ends of updates in the record that holds an event, by the number of the update. The
         last record is cached: clients that have sent many updates ask for the answers in the same
         order.
         """
-        state = active.state
         run_id, first, last, ends = self._ends
         if run_id != state.run_id or not first <= event_id <= last:
             page = self._activation.runs.page(state.workflow_id, state.run_id, event_id, limit=1)

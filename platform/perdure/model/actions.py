@@ -117,12 +117,13 @@ class FailUpdate(Action, frozen=True, gc=True):
 
 
 class IssueToken(Action, frozen=True):
-    """`number` counts the run's tokens from 1; the rest as of `TokenIssued`."""
+    """As `TokenIssued`."""
 
     number: int
     secret: str
     expires_at: int
     is_public: bool
+    name: str = ""
 
 
 class RetryCompensation(Action, frozen=True, gc=True):

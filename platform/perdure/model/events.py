@@ -19,6 +19,34 @@ class Event(Struct, array_like=True, frozen=True, tag=True, tag_field="kind", om
     """The base of all events."""
 
 
+class CarriedToken(Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
+    """A named token of an earlier run, with the answer that its code has not taken yet.
+
+    Its text stays what it was: `run_id` and `number` are those of the run that has issued it. At
+    most one of `value` and `failure` (`model.failure.as_json`) is there; with neither the token is
+    open.
+    """
+
+    name: str
+    run_id: str
+    number: int
+    secret: str
+    expires_at: int = 0
+    is_public: bool = False
+    value: bytes | None = None
+    failure: bytes = b""
+
+
+class CarriedRequest(Struct, array_like=True, frozen=True, gc=False):
+    """A request that an earlier run has taken: `core.requests` has the kinds, and the identity of
+    its content.
+    """
+
+    kind: str
+    id: str
+    content: int
+
+
 class WorkflowStarted(Event, frozen=True):
     """`python` is the minor version (311, 312 …) the first activation ran on; `seed` feeds the
     run's random numbers; `trace` is that of the start, as in `perdure.tracing`; `flags` are the
@@ -26,7 +54,8 @@ class WorkflowStarted(Event, frozen=True):
     workflow that it is a child of (`model.addresses.Workflow`), empty when it has none. A run that
     continues another has that one's id in `continued_from`, and the id of the first in
     `first_run_id`. `version` is that of the type; 0: the first one. `context` is that of the start,
-    as in `perdure.context`.
+    as in `perdure.context`. `tokens` and `requests` are those of the runs before that this one
+    knows.
     """
 
     type: str
@@ -44,6 +73,8 @@ class WorkflowStarted(Event, frozen=True):
     first_run_id: str = ""
     version: int = 0
     context: bytes = b""
+    tokens: tuple[CarriedToken, ...] = ()
+    requests: tuple[CarriedRequest, ...] = ()
 
 
 class WorkflowBegun(Event, frozen=True):
@@ -382,13 +413,15 @@ class UpdateFailed(Event, frozen=True, gc=True):
 
 class TokenIssued(Event, frozen=True):
     """The code has issued a token, whose text (`model.tokens`) may be sent to others. `number`
-    counts the run's tokens from 1; `expires_at` is 0 for a token that has no timeout.
+    counts the run's tokens from 1, after those of earlier runs; `expires_at` is 0 for a token that
+    has no timeout; `name` is empty for one that ends with its run.
     """
 
     number: int
     secret: str
     expires_at: int = 0
     is_public: bool = False
+    name: str = ""
 
 
 class TokenResolved(Event, frozen=True):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -60,6 +61,20 @@ class FailureInfo(Struct, array_like=True, frozen=True, omit_defaults=True):
     bases: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     exceptions: tuple[FailureInfo, ...] | None = None
+
+
+def as_json(failure: FailureInfo) -> bytes:
+    """A failure as JSON, where a schema cannot hold it; `from_json` reads it."""
+    return msgspec.json.encode(failure)
+
+
+def from_json(data: bytes) -> FailureInfo:
+    """The failure that `as_json` has written.
+
+    Raises:
+        msgspec.MsgspecError: it has not.
+    """
+    return msgspec.json.decode(data, type=FailureInfo)
 
 
 def members_of(failure: FailureInfo) -> Iterator[FailureInfo]:

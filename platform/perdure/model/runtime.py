@@ -121,11 +121,15 @@ class IssuedToken(NamedTuple):
         number: counts the run's tokens, from 1.
         text: for those who can answer (`model.tokens`).
         answer: the future of its value.
+        taken: called when the code gets the answer; None: it is not needed.
+        is_new: whether this call has issued it; false: it was there under its name.
     """
 
     number: int
     text: str
     answer: Future[Any]
+    taken: Callable[[], None] | None = None
+    is_new: bool = True
 
 
 class ContinueAsNew(BaseException):
@@ -174,7 +178,7 @@ class WorkflowRuntime:
     streams: Any
     """The run's streams; `write(name, annotation, value)` writes to one."""
     tokens: Any
-    """The run's tokens; `issue(annotation, timeout_us, is_public=)` returns another one, an
+    """The run's tokens; `issue(annotation, timeout_us, is_public=, name=)` returns one, an
     `IssuedToken`."""
     compensations: Any
     """Of its sagas; `next` numbers one, and `retry`, `complete` and `fail` say what becomes of

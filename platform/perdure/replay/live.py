@@ -106,11 +106,11 @@ class LiveRun:
         self._instance: Any = None
         self._interceptors = interceptors
         self.signals = Signals(run_id, definition, payloads)
-        self._has_begun = False
-        self._history_length = 0
+        self._has_begun, self._history_length = False, 0
         loop = self.loop = _loop_of(run_id, started)
         seed, rules = started.seed, started.flags
         self.runtime = RunRuntime(loop, seed, payloads, self._info, definition, secret=secret, rules=rules)
+        self.runtime.carried = started.tokens
         self._execution = Execution(loop, definition, payloads, rules)
         self.runtime.handlers = self._execution.handlers
 
@@ -403,7 +403,7 @@ def _on_other(run: LiveRun, event: ev.AnyEvent) -> None:
     run.runtime.others.apply(event)
 
 
-def _on_token(run: LiveRun, event: ev.AnyEvent) -> None:
+def _on_token(run: LiveRun, event: ev.TokenResolved | ev.TokenFailed | ev.TokenExpired) -> None:
     run.runtime.tokens.apply(event)
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from perdure.model.actions import AnyAction
+    from perdure.model.events import CarriedToken
     from perdure.model.info import Info
     from perdure.model.options import ActivityOptions
     from perdure.model.payloads import AvroSchema, Payloads
@@ -53,6 +54,7 @@ class RunRuntime(WorkflowRuntime):
 
     Attributes:
         activities: the activities whose outcomes the code awaits.
+        carried: the tokens of the run that this one continues.
         definition: of the run's type.
         handlers: the handlers of signals and updates.
         main: the task of the run itself; None until it begins.
@@ -76,6 +78,7 @@ class RunRuntime(WorkflowRuntime):
         "_seed",
         "_tokens",
         "activities",
+        "carried",
         "definition",
         "handlers",
         "main",
@@ -113,6 +116,7 @@ class RunRuntime(WorkflowRuntime):
         self._others: OtherRuns | None = None
         self._patches: Patches | None = None
         self._tokens: Tokens | None = None
+        self.carried: tuple[CarriedToken, ...] = ()
         self.used_streams: Streams | None = None
         self._compensations: Compensations | None = None
         self.records = 0
@@ -147,8 +151,12 @@ class RunRuntime(WorkflowRuntime):
     def tokens(self) -> Tokens:
         """The tokens of the run."""
         if self._tokens is None:
-            self._tokens = Tokens(self._loop, self._payloads, self._info, self._secret)
+            self._tokens = Tokens(self._loop, self._payloads, self._info, self._secret, carried=self.carried)
         return self._tokens
+
+    def left_tokens(self) -> tuple[CarriedToken, ...]:
+        """The tokens that move to the run that continues this one."""
+        return self.carried if self._tokens is None else self._tokens.left()
 
     @property
     def streams(self) -> Streams:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from perdure.core.machine import Stamp
+from perdure.core.requests import CARRIED, CARRIED_BYTES, carried
 from perdure.core.run import decide, fold
 from perdure.core.start import Outcome, StartDecision, decide_start
 from perdure.core.state import RunState
@@ -126,3 +127,26 @@ def test_what_a_codec_has_made_is_not_compared_since_it_may_differ_each_time() -
 def test_a_request_without_an_id_is_never_a_repetition() -> None:
     signal = cm.SignalWorkflow("order-1", name="add", input=b"[1]")
     assert decide(run_of(ev.SignalReceived("add", b"[1]", "")), signal, STAMP).events
+
+
+def test_a_run_that_continues_another_knows_the_latest_requests_of_the_runs_before() -> None:
+    signals = [ev.SignalReceived("call", b"[]", f"s-{number}") for number in range(CARRIED + 1)]
+    run = run_of(*signals, requests=(ev.CarriedRequest("signal", "early", 1),))
+    known = carried(run.requests)
+    assert len(known) == CARRIED
+    assert (known[0].id, known[-1].id) == ("s-1", f"s-{CARRIED}")
+    after = run_of(requests=known)
+    again = cm.SignalWorkflow("order-1", request_id="s-1", name="call")
+    assert decide(after, again, STAMP) == ((), Accepted("s-1", "run-1", is_new=False))
+    other = cm.SignalWorkflow("order-1", request_id="s-1", name="call", input=b"[1]")
+    assert isinstance(refused := decide(after, other, STAMP).reply, Refused)
+    assert refused.code == "bad_input"
+    forgotten = cm.SignalWorkflow("order-1", request_id="s-0", name="call")
+    assert decide(after, forgotten, STAMP).events
+
+
+def test_long_request_ids_are_forgotten_sooner() -> None:
+    signals = [ev.SignalReceived("call", b"[]", f"{number:0250}") for number in range(CARRIED)]
+    known = carried(run_of(*signals).requests)
+    assert sum(len(each.id) for each in known) <= CARRIED_BYTES < sum(len(each.id) for each in known) + 250
+    assert known[-1].id == signals[-1].request_id

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from perdure.core import requests
 from perdure.core.machine import NOTHING, ActionRule, Decision, Machine, Outbox, Stamp
+from perdure.core.machines import token
 from perdure.core.state import Phase, RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
@@ -96,6 +97,10 @@ def _begin(run: RunState, command: cm.BeginWorkflow, stamp: Stamp) -> Decision:
 
 
 def _on_started(run: RunState, event: ev.WorkflowStarted, outbox: Outbox | None) -> None:
+    if event.requests:
+        run.requests.update(((each.kind, each.id), each.content) for each in event.requests)
+    if event.tokens:
+        token.carry(run, event.tokens, outbox)
     if outbox is not None:
         if event.timeout_us:
             outbox.arm(_timeout_timer(run))
@@ -135,7 +140,7 @@ def _on_cancel_requested(run: RunState, event: ev.WorkflowCancelRequested, outbo
     run.cancels += 1
     run.cancelled_at = run.last_at
     if event.request_id:
-        run.requests["cancel", event.request_id] = hash(event.reason)
+        run.requests["cancel", event.request_id] = requests.of_reason(event.reason)
 
 
 def _end(run: RunState, event: Any, reason: str = "") -> None:
@@ -169,7 +174,7 @@ def _on_cancelled(run: RunState, event: ev.WorkflowCancelled, outbox: Outbox | N
 def _on_terminated(run: RunState, event: ev.WorkflowTerminated, outbox: Outbox | None) -> None:
     _end(run, event, event.reason)
     if event.request_id:
-        run.requests["terminate", event.request_id] = hash(event.reason)
+        run.requests["terminate", event.request_id] = requests.of_reason(event.reason)
 
 
 def _on_continued(run: RunState, event: ev.WorkflowContinued, outbox: Outbox | None) -> None:

@@ -20,14 +20,13 @@ from perdure.core.machine import (
     Machine,
     Outbox,
     Stamp,
-    same_number,
 )
 from perdure.core.machines.activity import after_failure, deferred
 from perdure.core.state import ActivityStatus, Phase, RunState, TokenState, TokenStatus
 from perdure.model import actions as ac
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.failure import FailureInfo, bounded
+from perdure.model.failure import FailureInfo, bounded, from_json
 from perdure.model.replies import Accepted, Refusal, Refused
 from perdure.model.states import Wait
 from perdure.model.timers import Timer, TimerKind
@@ -43,7 +42,7 @@ TRANSITIONS: Final[dict[tuple[TokenStatus, type[ev.Event]], TokenStatus]] = {
 
 UNKNOWN: Final = (
     "there is no such token: the text is not complete, it is of another namespace or database, its attempt "
-    "is over, or its run has ended and another one has its workflow id"
+    "is over, or the history of its run is gone"
 )
 _HAS: Final = {
     _S.RESOLVED: "has been resolved with another value",
@@ -57,7 +56,25 @@ _HAS: Final = {
 
 def address_of(run: RunState, issued: ev.TokenIssued) -> TokenAddress:
     """The address of a token of this run; its text is what people get."""
-    return TokenAddress(run.workflow_id, run.run_id, issued.number, issued.secret, issued.is_public)
+    token = run.tokens.get(issued.number)
+    run_id, number = run.run_id, issued.number
+    if token is not None and token.origin is not None:
+        run_id, number = token.origin
+    return TokenAddress(run.workflow_id, run_id, number, issued.secret, issued.is_public)
+
+
+def has(run: RunState, given: TokenAddress) -> bool:
+    """Whether a text is for this run to answer: it has issued the token, or got it from a run
+    before. The secret may still be wrong.
+    """
+    return given.run_id == run.run_id or (not given.is_of_activity and _of_text(run, given) is not None)
+
+
+def _of_text(run: RunState, given: TokenAddress) -> TokenState | None:
+    if given.run_id == run.run_id:
+        return run.tokens.get(given.number)
+    origin = given.run_id, given.number
+    return next((token for token in run.tokens.values() if token.origin == origin), None)
 
 
 def _resolve(run: RunState, command: cm.ResolveToken, stamp: Stamp) -> Decision:
@@ -83,7 +100,7 @@ def _fail(run: RunState, command: cm.FailToken, stamp: Stamp) -> Decision:
 def _found(run: RunState, command: cm.AnswerToken) -> TokenState | None:
     """The run's token with this text."""
     given = parse(command.token)
-    token = None if given is None else run.tokens.get(given.number)
+    token = None if given is None else _of_text(run, given)
     if token is None or (command.is_anonymous and not token.issued.is_public):
         return None
     is_right = compare_digest(command.token.encode(), address_of(run, token.issued).text.encode())
@@ -100,13 +117,19 @@ def _answered(
             return Decision(reply=Accepted(command.request_id, run.run_id, is_new=False))
         return _refused(run, command, "token_closed", f"{what} {_HAS[token.status]}; nothing was changed")
     if run.phase.is_closed:
-        said = f"{what} is no longer waited for: the workflow is {run.status.value}"
+        said = f"{what} is no longer waited for: {_ending_of(run)}"
         return _refused(run, command, "token_closed", said)
     if expires_at and stamp.at >= expires_at:
         return _refused(run, command, "token_closed", f"{what} has expired; nothing was changed")
     if run.phase is Phase.SUSPENDED:
         return _refused(run, command, "suspended", suspended(run))
     return Decision((event,), Accepted(command.request_id, run.run_id))
+
+
+def _ending_of(run: RunState) -> str:
+    if run.phase is Phase.CONTINUED:
+        return "its run has continued as new, and only a token with a name moves to the next run"
+    return f"the workflow is {run.status.value}"
 
 
 _NOT_OPEN: Final = (ActivityStatus.BACKING_OFF, ActivityStatus.STOPPING)
@@ -183,6 +206,19 @@ def _expire(run: RunState, command: cm.ExpireToken, stamp: Stamp) -> Decision:
 # ---- record: the events
 
 
+def carry(run: RunState, tokens: tuple[ev.CarriedToken, ...], outbox: Outbox | None) -> None:
+    """Give a new run the tokens of the run that it continues; they have the first numbers."""
+    for number, each in enumerate(tokens, 1):
+        issued = ev.TokenIssued(number, each.secret, each.expires_at, each.is_public, each.name)
+        token = run.tokens[number] = TokenState(issued, run.last_at, (each.run_id, each.number))
+        if each.value is not None:
+            token.status, token.answer = _S.RESOLVED, answer_of(each.value)
+        elif each.failure:
+            token.status, token.answer = _S.FAILED, answer_of(from_json(each.failure))
+        elif outbox is not None and each.expires_at:
+            outbox.arm(_timer(run, issued))
+
+
 def _on_issued(run: RunState, event: ev.TokenIssued, outbox: Outbox | None) -> None:
     run.tokens[event.number] = TokenState(event, run.last_at)
     if outbox is not None and event.expires_at:
@@ -224,7 +260,15 @@ def _timer(run: RunState, issued: ev.TokenIssued) -> Timer:
 
 
 def _issue(run: RunState, action: ac.IssueToken, token: Callable[[], str]) -> ev.AnyEvent:
-    return ev.TokenIssued(action.number, action.secret, action.expires_at, action.is_public)
+    return ev.TokenIssued(action.number, action.secret, action.expires_at, action.is_public, action.name)
+
+
+def _is_same(event: ev.TokenIssued, action: ac.IssueToken) -> bool:
+    return (event.number, event.name) == (action.number, action.name)
+
+
+def _in_words(it: ev.TokenIssued | ac.IssueToken) -> str:
+    return f"token {it.number} issued" + (f" as {it.name!r}" if it.name else "")
 
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
@@ -232,7 +276,7 @@ def _waits(run: RunState, limit: int) -> list[Wait]:
         return []
     tokens = (token for token in run.tokens.values() if token.status is _S.OPEN)
     return [
-        Wait("token", "", token.issued.number, 0, token.issued_at, token.issued.expires_at)
+        Wait("token", token.issued.name, token.issued.number, 0, token.issued_at, token.issued.expires_at)
         for token in islice(tokens, limit)
     ]
 
@@ -252,8 +296,8 @@ MACHINE: Final = Machine(
         ac.IssueToken: ActionRule(
             event=ev.TokenIssued,
             to_event=_issue,
-            fits=same_number,
-            in_words="token {0.number} issued".format,
+            fits=_is_same,
+            in_words=_in_words,
         ),
     },
     wakes=frozenset({ev.TokenResolved, ev.TokenFailed, ev.TokenExpired}),
