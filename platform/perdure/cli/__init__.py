@@ -5,15 +5,14 @@ The top layer: may import everything below, but only inside the functions that n
 `options/` the options that they share, `lifecycle/` the commands that run until they are stopped,
 `source_checks/` the checks of your code by `perdure check`. Start reading at `app.py`.
 
-Exit codes: 0, done; 1, the command failed or the app is invalid, with one line on stderr that says
-what to do; 2, the command line is wrong.
+Exit codes and `--json`: `contract.py`.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,20 +27,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: always, with the exit code.
     """
+    import typer.exceptions
+
     from perdure.cli.app import app
+    from perdure.cli.contract import USAGE, ExitCode, asks_for_json, kind_of
     from perdure.cli.error_line import as_options, one_line
+    from perdure.cli.output import Wanted
     from perdure.errors import ClientError, InfrastructureError, UsageError
 
+    given = sys.argv[1:] if arguments is None else arguments
+    Wanted.json = asks_for_json(given)
     try:
-        app(args=arguments, prog_name="perdure")
+        sys.exit(app(args=given, prog_name="perdure", standalone_mode=False) or ExitCode.DONE)
+    except typer.exceptions.TyperException as error:
+        wrong = cast("typer.BadParameter", error)  # their common base has no public name
+        wrong.show()
+        _print_error(USAGE, wrong.format_message())
+        sys.exit(ExitCode.USAGE)
     except (ClientError, InfrastructureError, UsageError) as error:
-        _exit(as_options(one_line(error)))
+        message = as_options(one_line(error))
+        _print_error(kind_of(error), message, error)
+        _exit(message)
+
+
+def _print_error(kind: str, message: str, error: BaseException | None = None) -> None:
+    """Print the error as a document, where the command prints JSON."""
+    from perdure.cli.contract import error_document
+    from perdure.cli.output import Wanted, print_json
+
+    if Wanted.json:
+        print_json(error_document(kind, message, error))
 
 
 def _exit(message: str) -> NoReturn:
     """End with one line on standard error; a process whose log is JSON writes it as such."""
+    from perdure.cli.contract import ExitCode
+
     logs = sys.modules.get("perdure.observability.logs")
     if logs is None or not logs.writes_json:
-        sys.exit(f"perdure: {message}")
-    logging.getLogger("perdure").error(message)
-    sys.exit(1)
+        print(f"perdure: {message}", file=sys.stderr)
+    else:
+        logging.getLogger("perdure").error(message)
+    sys.exit(ExitCode.FAILED)

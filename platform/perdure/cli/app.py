@@ -24,15 +24,15 @@ from perdure.cli.commands import (
     worker,
     workflow,
 )
-from perdure.cli.tree import TakesNumbers, group
+from perdure.cli.tree import TakesNumbers, UntilStopped, group
 
 app = group("Durable workflows: code that survives crashes and continues where it was.")
-app.command("dev")(dev.dev)
-app.command("engine")(engine.engine)
-app.command("worker")(worker.worker)
-app.command("api")(api.api)
-app.command("projector")(projector.projector)
-app.command("ingest")(ingest.ingest)
+app.command("dev", cls=UntilStopped)(dev.dev)
+app.command("engine", cls=UntilStopped)(engine.engine)
+app.command("worker", cls=UntilStopped)(worker.worker)
+app.command("api", cls=UntilStopped)(api.api)
+app.command("projector", cls=UntilStopped)(projector.projector)
+app.command("ingest", cls=UntilStopped)(ingest.ingest)
 app.command("publish", cls=TakesNumbers)(publish.publish)
 app.command("migrate")(migrate.migrate)
 app.command("init")(init.init)

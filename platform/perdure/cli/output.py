@@ -22,7 +22,32 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class Wanted:
+    """Whether the command that runs prints JSON. One command runs in a process.
+
+    Attributes:
+        json: it does.
+    """
+
+    json = False
+
+
 FormatOption = Annotated[Format, typer.Option("--output", "-o", help="Output format: table or JSON.")]
+
+
+def say(document: Any, *lines: str) -> None:
+    """Print what a command has done: the document with `--json`, else lines for people.
+
+    Args:
+        document: for programs; None: these lines are part of what a later document says.
+        lines: for people.
+    """
+    if Wanted.json:
+        if document is not None:
+            print_json(document)
+    else:
+        for line in lines:
+            typer.echo(line)
 
 
 def print_json(value: Any) -> None:

@@ -162,7 +162,7 @@ def _state(state: WorkflowState) -> dict[str, Any]:
         "view": _raw(state.view),
         "attributes": _raw(state.attributes),
         "result": _raw(state.result),
-        "failure": _failure_json(state.failure) if state.failure else None,
+        "failure": failure_json(state.failure) if state.failure else None,
         "reason": state.reason,
     }
 
@@ -171,14 +171,14 @@ def _reason(state: WorkflowState) -> str:
     return state.reason or (_cut(text_of(state.failure)) if state.failure else "")
 
 
-def _failure_json(failure: FailureInfo) -> dict[str, Any]:
+def failure_json(failure: FailureInfo) -> dict[str, Any]:
     """A failure as JSON; empty fields are omitted, except type and message."""
     others: dict[str, Any] = {
         "place": place_of(failure),
         "notes": failure.notes,
         "traceback": failure.traceback,
-        "cause": _failure_json(failure.cause) if failure.cause is not None else None,
-        "exceptions": [_failure_json(each) for each in failure.exceptions or ()],
+        "cause": failure_json(failure.cause) if failure.cause is not None else None,
+        "exceptions": [failure_json(each) for each in failure.exceptions or ()],
     }
     return {
         "type": failure.type,

@@ -7,10 +7,17 @@ parse `[otel]` as markup.
 from __future__ import annotations
 
 import re
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from perdure.cli.output import Format, Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
 
 _NUMBER: Final = re.compile(r"-(\d|\.\d|Infinity$)")
 
@@ -39,7 +46,34 @@ class WholeSentences(TyperGroup):
             formatter.write_dl(rows)
 
 
-class TakesNumbers(TyperCommand):
+class UntilStopped(TyperCommand):
+    """A command that runs until it is stopped, and writes a log."""
+
+
+class OneShot(TyperCommand):
+    """A command that does one thing and ends. Every such command takes `--json`."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.params.append(_json_option())
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line.
+
+        Raises:
+            typer's usage error: it is wrong.
+        """
+        rest = super().parse_args(ctx, args)
+        is_wanted = ctx.params.pop("json", False)
+        if "output" in ctx.params:
+            if is_wanted:
+                ctx.params["output"] = Format.JSON
+            is_wanted = ctx.params["output"] is Format.JSON
+        Wanted.json = is_wanted
+        return rest
+
+
+class TakesNumbers(OneShot):
     """A command that takes a negative number for an argument: `perdure workflow start order-1
     Refund -5`.
 
@@ -67,15 +101,40 @@ class TakesNumbers(TyperCommand):
         return rest
 
 
+def _json_option() -> Any:
+    """The option `--json`, made by typer from a command of its own: it cannot be made otherwise."""
+
+    def command(
+        *,
+        json: Annotated[
+            bool, typer.Option("--json", help="Print one JSON document, also for an error.")
+        ] = False,
+    ) -> None: ...
+
+    alone = typer.Typer(add_completion=False)
+    alone.command()(command)
+    return next(each for each in typer.main.get_command(alone).params if each.name == "json")
+
+
 def plain(message: str) -> str:
     """A message of pydantic about a value, in our style: "must be a whole number"."""
     message = message.removeprefix("Value error, ").replace("Input should be ", "must be ")
     return re.sub(r"must be a valid integer(, unable to .*)?$", "must be a whole number", message)
 
 
-def group(summary: str) -> typer.Typer:
+class Group(typer.Typer):
+    """A group of commands, which are `OneShot` if they do not say otherwise."""
+
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **more: Any
+    ) -> Callable[[Function], Function]:
+        """Register a command, as `typer.Typer.command`."""
+        return super().command(name, cls=cls or OneShot, **more)
+
+
+def group(summary: str) -> Group:
     """A group of commands with this summary."""
-    return typer.Typer(
+    return Group(
         cls=WholeSentences,
         help=summary,
         no_args_is_help=True,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from perdure.cli import awaiting, replaying
@@ -74,6 +76,42 @@ def invoke(letters: Letters, monkeypatch: pytest.MonkeyPatch, *arguments: str) -
     monkeypatch.setattr(dead_letters, "_dead_letters", giving(letters))
     done = CliRunner().invoke(app, ["dead-letters", *arguments])
     return done.exit_code, done.output
+
+
+def test_a_dry_run_retries_and_drops_nothing_and_says_what_it_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    letters = Letters("a", "bx")
+
+    retry = invoke(letters, monkeypatch, "retry", "--all", "--dry-run", "--json")
+    drop = invoke(letters, monkeypatch, "drop", "--all", "--dry-run")
+
+    assert (letters.retried, letters.dropped) == ([], [])
+    assert retry[0] == 0
+    assert json.loads(retry[1]) == {
+        "would": "retry",
+        "letters": [{"id": "a", "fault": None}, {"id": "bx", "fault": "of no use"}],
+    }
+    assert drop == (0, "a: would drop\nbx: would drop\n2 would drop; nothing was done\n")
+
+
+def test_retried_letters_are_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typer, "echo", giving(None))
+    printed: list[Any] = []
+    monkeypatch.setattr("perdure.cli.output.print_json", printed.append)
+
+    code, _ = invoke(Letters("a", "bx", "c!"), monkeypatch, "retry", "--all", "--json")
+
+    assert code == 1
+    assert printed == [
+        {
+            "retried": [{"id": "a", "topic": "ns.commands", "is_processed": True}],
+            "failed": [
+                {"id": "bx", "message": "of no use"},
+                {"id": "c!", "message": "a dead letter again: no"},
+            ],
+        }
+    ]
 
 
 def test_all_that_are_open_are_retried_in_batches_but_those_of_no_use(

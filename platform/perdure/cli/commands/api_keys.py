@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perdure.cli.output import Format, FormatOption, print_json, print_table
+from perdure.cli.output import Format, FormatOption, print_json, print_table, say
 from perdure.cli.tree import group
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def revoke(
 
     from perdure.api.auth.key_file import revoke_key
 
-    typer.echo(f"{id}: revoked, it was {revoke_key(Path(keys), id).name}'s")
+    name = revoke_key(Path(keys), id).name
+    say({"id": id, "name": name, "revoked": True}, f"{id}: revoked, it was {name}'s")
 
 
 def _expiry(text: str) -> datetime | None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perdure.cli.contract import ExitCode
 from perdure.cli.options.app import WorkflowsArgument
 from perdure.cli.options.kafka import SettingOption
-from perdure.cli.output import Format, FormatOption, print_json, print_table
+from perdure.cli.output import Format, FormatOption, print_json, print_table, say
 
 if TYPE_CHECKING:
     from perdure.cli.loading import App
@@ -74,7 +75,7 @@ def check(
     """
     if live:
         if allow_new and not db and (reason := _nothing_yet(kafka, namespace, settings)):
-            typer.echo(f"{reason}: no run can be open")
+            say([], f"{reason}: no run can be open")
             return
         _check_live(app, _address(db, kafka, namespace, settings), limit, output)
         return
@@ -108,7 +109,7 @@ def check(
         if not leaks:
             typer.echo("no leaks in the code")
     if leaks or (replayed and replayed.diverged):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _address(db: str, kafka: str, namespace: str, settings: list[str] | None) -> str:
@@ -169,7 +170,7 @@ def _check_live(app: str, url: str, limit: int, output: Format) -> None:
             typer.echo(f"stays suspended: {line}")
         typer.echo(_in_words(len(broken), sum(len(each.stuck) for each in found)))
     if broken:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _patches(app: str, found: list[OfType]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from perdure.cli.contract import ExitCode
 from perdure.cli.options.database import DEFAULT_DB, DatabaseOption, database_url
 from perdure.cli.options.kafka import KafkaInsteadOption, SettingOption
 from perdure.cli.output import (
@@ -18,6 +19,7 @@ from perdure.cli.output import (
     print_facts,
     print_json,
     print_table,
+    say,
     utc_time,
 )
 from perdure.cli.tree import group
@@ -33,6 +35,7 @@ NamespaceOption = Annotated[
     str, typer.Option(help="On Kafka: namespace (prefix of the topics' names).", envvar="PERDURE_NAMESPACE")
 ]
 IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids as shown by `list`.", metavar="ID")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All open dead letters.")]
 
 SHOWN_BYTES = 4_096
@@ -127,6 +130,7 @@ def show(
 def retry(
     ids: IdsArgument = None,
     all_: AllOption = False,
+    dry_run: DryRunOption = False,
     kafka: KafkaInsteadOption = "",
     namespace: NamespaceOption = "",
     settings: SettingOption = None,
@@ -136,6 +140,9 @@ def retry(
     each that cannot be retried, or that has become a dead letter again.
     """
     letters = _dead_letters(kafka, namespace, settings, db)
+    if dry_run:
+        _print_plan("retry", letters, _named(letters, ids, is_all=all_))
+        return
     faults: dict[str, str] = {}
     puts: dict[str, RetriedRecord] = {}
     try:
@@ -154,11 +161,21 @@ def retry(
         raise
     _print_retried({each: put for each, put in puts.items() if each not in failed}, waiting)
     faults |= {each: f"a dead letter again: {message}" for each, message in failed.items()}
+    say(
+        {
+            "retried": [
+                {"id": each, "topic": put.topic, "is_processed": each not in waiting}
+                for each, put in puts.items()
+                if each not in failed
+            ],
+            "failed": [{"id": each, "message": fault} for each, fault in faults.items()],
+        }
+    )
     for faulty, fault in faults.items():
         typer.echo(f"{faulty}: {fault}", err=True)
     if faults:
         typer.echo(f"{len(puts) - len(failed)} retried, {len(faults)} failed", err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _became(
@@ -175,7 +192,20 @@ def _became(
 
 def _print_retried(puts: Mapping[str, RetriedRecord], waiting: Collection[str] = ()) -> None:
     for each, put in puts.items():
-        typer.echo(f"{each}: back in {put.topic}" + (", not taken yet" if each in waiting else ""))
+        say(None, f"{each}: back in {put.topic}" + (", not taken yet" if each in waiting else ""))
+
+
+def _print_plan(verb: str, letters: DeadLetters, named: Sequence[OpenLetter]) -> None:
+    """Print what would be done."""
+    faults = {each.id: "" for each in named}
+    if verb == "retry":
+        for some in _batches(named):
+            faults |= {each.id: letters.fault_of(each) for each in _open(letters, some)}
+    say(
+        {"would": verb, "letters": [{"id": each, "fault": fault or None} for each, fault in faults.items()]},
+        *(f"{each}: {fault or f'would {verb}'}" for each, fault in faults.items()),
+        f"{sum(not fault for fault in faults.values())} would {verb}; nothing was done",
+    )
 
 
 @commands.command()
@@ -185,6 +215,7 @@ def drop(
     yes: Annotated[
         bool, typer.Option("--yes", help="Confirm: the dropped requests will never be executed.")
     ] = False,
+    dry_run: DryRunOption = False,
     kafka: KafkaInsteadOption = "",
     namespace: NamespaceOption = "",
     settings: SettingOption = None,
@@ -193,6 +224,9 @@ def drop(
     """Forget them: what they ask for never happens."""
     letters = _dead_letters(kafka, namespace, settings, db)
     named = _named(letters, ids, is_all=all_)
+    if dry_run:
+        _print_plan("drop", letters, named)
+        return
     if not yes:
         raise typer.BadParameter(
             f"{len(named)} would be dropped permanently; add --yes to confirm", param_hint="--yes"
@@ -201,7 +235,8 @@ def drop(
         some = named[begin : begin + PAGE]
         letters.drop(some)
         for each in some:
-            typer.echo(f"{each.id}: dropped")
+            say(None, f"{each.id}: dropped")
+    say({"dropped": [each.id for each in named]})
 
 
 def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: str) -> DeadLetters:

@@ -9,6 +9,7 @@ import typer
 
 from perdure.cli.options.app import AppOption, app_named
 from perdure.cli.options.kafka import NamespaceOption, SettingOption
+from perdure.cli.output import say
 
 if TYPE_CHECKING:
     from perdure.app import App
@@ -58,10 +59,10 @@ def echo(
     said = app_named(app)
     with SyncClient.connect(api, app=said) as client:
         handle = _started(client, workflow_id, text, queues, until)
-        typer.echo(f"started {workflow_id} through {api}")
+        say(None, f"started {workflow_id} through {api}")
         if (result := handle.result()) != text:
             raise InfrastructureError(f"its result is {result!r}, not {text!r}")
-        typer.echo(f"its result came{' by the queues ' + ', '.join(queues) if queues else ''}")
+        say(None, f"its result came{' by the queues ' + ', '.join(queues) if queues else ''}")
         from perdure.echo import Echo
 
         position = str(handle.position())
@@ -80,6 +81,8 @@ def echo(
             queues,
             f"the tables of {namespace}",
         )
+    places = {"api": True, "topic": bool(kafka), "tables": bool(postgres)}
+    say({"workflow_id": workflow_id, "queues": queues, "read": places})
 
 
 def _started(
@@ -148,4 +151,4 @@ def _same(heard: EchoView, text: str, queues: list[str], where: str) -> None:
 
     if (heard.text, heard.queues) != (text, queues):
         raise InfrastructureError(f"{where} has {heard}, not {text!r} by {queues}")
-    typer.echo(f"its state is right in {where}")
+    say(None, f"its state is right in {where}")

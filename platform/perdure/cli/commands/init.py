@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perdure.cli.output import say
+
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
     from typing import Never
@@ -33,10 +35,11 @@ def init(
             _write(template, directory, project)
     except OSError as error:
         _refuse(f"cannot make {name}: {error.strerror}: choose a directory you may write to")
-    typer.echo(
-        f"{name}: app.py, test_app.py, README.md, pyproject.toml\n\n  cd {name}\n  perdure dev app.py"
-        "\n\n"
-        "README.md says what to try next, and how to run the test"
+    made = sorted(each.name for each in directory.iterdir())
+    say(
+        {"directory": name, "files": made, "next": [f"cd {name}", "perdure dev app.py"]},
+        f"{name}: {', '.join(made)}\n\n  cd {name}\n  perdure dev app.py\n",
+        "README.md says what to try next, and how to run the test",
     )
 
 
@@ -50,5 +53,6 @@ def _write(template: Traversable, directory: Path, project: str) -> None:
 
 
 def _refuse(message: str) -> Never:
-    typer.echo(f"perdure: {message}", err=True)
-    raise typer.Exit(1)
+    from perdure.errors import UsageError
+
+    raise UsageError(message)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import typer
-
 from perdure.cli.options.kafka import NamespaceOption
 from perdure.cli.options.postgres import AppArgument, PostgresOption
+from perdure.cli.output import say
 
 
 def migrate(namespace: NamespaceOption, postgres: PostgresOption, app: AppArgument = "") -> None:
@@ -19,10 +18,10 @@ def migrate(namespace: NamespaceOption, postgres: PostgresOption, app: AppArgume
     from perdure.adapters.postgres.typed_views import keep_in_step
 
     applied = migrated(database)
-    for each in applied:
-        typer.echo(f"applied {each}")
+    for line in applied:
+        say(None, f"applied {line}")
     if not applied:
-        typer.echo(f"the schema {database.schema} has version {latest()}: nothing to do")
+        say(None, f"the schema {database.schema} has version {latest()}: nothing to do")
     with database.telling(), database.connect(name="perdure migrate") as connection:
-        for said in keep_in_step(connection, database, shapes):
-            typer.echo(said)
+        views = list(keep_in_step(connection, database, shapes))
+    say({"schema": database.schema, "version": latest(), "applied": applied, "views": views}, *views)

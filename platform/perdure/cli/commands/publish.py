@@ -8,6 +8,7 @@ import typer
 
 from perdure.cli.options.database import DEFAULT_DB, DatabaseOption
 from perdure.cli.options.kafka import KafkaInsteadOption, SettingOption
+from perdure.cli.output import say
 
 
 def publish(
@@ -52,7 +53,7 @@ def publish(
         from perdure.cli.options.database import database_url
 
         publish_to_file(database_url(db), topic, key.encode() or None, data, headers)
-    typer.echo(f"published to {topic}")
+    say({"topic": topic}, f"published to {topic}")
 
 
 def _is_text(given: str) -> bool:

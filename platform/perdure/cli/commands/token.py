@@ -9,6 +9,7 @@ import typer
 from perdure.cli.commands.workflow import DatabaseOption, ask, values_of
 from perdure.cli.options.app import AppOption
 from perdure.cli.options.database import DEFAULT_DB
+from perdure.cli.output import say
 from perdure.cli.tree import TakesNumbers, group
 
 commands = group("Answer the tokens that workflows wait for.")
@@ -34,7 +35,7 @@ def resolve(
     (found,) = values_of([value])
     given = _given(text)
     ask(db, app, lambda client: client.resolve(given, found))
-    typer.echo("resolved")
+    say({"token": "resolved"}, "resolved")
 
 
 @commands.command()
@@ -47,7 +48,7 @@ def fail(
     """Fail a token: the workflow's code gets errors.TokenFailed."""
     given = _given(text)
     ask(db, app, lambda client: client.fail(given, message))
-    typer.echo("failed")
+    say({"token": "failed"}, "failed")
 
 
 def _given(text: str) -> str:

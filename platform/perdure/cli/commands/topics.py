@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from perdure.cli.contract import ExitCode
 from perdure.cli.options.kafka import KafkaOption, NamespaceOption, SettingOption
-from perdure.cli.output import print_table
-from perdure.cli.tree import group
+from perdure.cli.output import Wanted, print_json, print_table, say
+from perdure.cli.tree import UntilStopped, group
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perdure.adapters.kafka.admin.admin import Topics
     from perdure.adapters.kafka.admin.plan import Plan
 
@@ -56,9 +59,7 @@ def plan(
     topics = _topics(kafka, namespace, settings)
     made = topics.plan(partitions=partitions, replication=replication, queues=queue or (), owner=owner)
     _print(made)
-    if made.faults:
-        _print_faults(made.faults)
-        raise typer.Exit(1)
+    _refuse(made.faults)
 
 
 @commands.command()
@@ -96,10 +97,11 @@ def apply(
         is_taken_over=take_over,
     )
     if existing and made.missing:
-        _print_faults(
-            [f"{name} does not exist yet; with --existing it is not created here" for name in made.missing]
-        )
-        raise typer.Exit(1)
+        faults = [
+            f"{name} does not exist yet; with --existing it is not created here" for name in made.missing
+        ]
+        say({"topics": _rows(made), "faults": faults})
+        _refuse(faults)
     topics.apply(made)
     _print(made, done=True)
 
@@ -114,13 +116,12 @@ def check(
 ) -> None:
     """Verify the topics; exit code 1 and a line for each thing that differs."""
     faults = _topics(kafka, namespace, settings).check(queue or (), owner)
-    if faults:
-        _print_faults(faults)
-        raise typer.Exit(1)
-    typer.echo(f"the topics of {namespace} are configured correctly")
+    say({"namespace": namespace, "faults": faults})
+    _refuse(faults)
+    say(None, f"the topics of {namespace} are configured correctly")
 
 
-@commands.command()
+@commands.command(cls=UntilStopped)
 def mirror(
     kafka: KafkaOption,
     namespace: NamespaceOption,
@@ -175,7 +176,6 @@ def mirror(
 def describe(namespace: NamespaceOption, queue: QueueOption = None) -> None:
     """Print the topics as an AsyncAPI document, in JSON, for who reads or writes them."""
     from perdure.adapters.kafka.admin.asyncapi import document
-    from perdure.cli.output import print_json
 
     print_json(document(namespace, queue or ("default",)))
 
@@ -200,20 +200,42 @@ def _topics(kafka: str, namespace: str, settings: list[str] | None) -> Topics:
 
 
 def _print(plan: Plan, *, done: bool = False) -> None:
-    news = "created" if done else "to be created"
-    rows = [
-        (
-            wanted.name,
-            str(wanted.partitions),
-            str(wanted.replication),
-            wanted.topic.cleanup,
-            news if wanted.name in plan.missing else "there",
-        )
+    rows = _rows(plan)
+    if Wanted.json:
+        print_json({"topics": rows, "faults": plan.faults})
+        return
+    news = {True: "created" if done else "to be created", False: "there"}
+    print_table(
+        ("TOPIC", "PARTITIONS", "REPLICAS", "CLEANUP", ""),
+        [
+            (
+                each["name"],
+                str(each["partitions"]),
+                str(each["replicas"]),
+                each["cleanup"],
+                news[each["is_new"]],
+            )
+            for each in rows
+        ],
+    )
+
+
+def _rows(plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": wanted.name,
+            "partitions": wanted.partitions,
+            "replicas": wanted.replication,
+            "cleanup": wanted.topic.cleanup,
+            "is_new": wanted.name in plan.missing,
+        }
         for wanted in plan.wanted
     ]
-    print_table(("TOPIC", "PARTITIONS", "REPLICAS", "CLEANUP", ""), rows)
 
 
-def _print_faults(faults: list[str] | tuple[str, ...]) -> None:
+def _refuse(faults: Sequence[str]) -> None:
+    """End with a line for each fault, if there are any."""
     for fault in faults:
         typer.echo(fault, err=True)
+    if faults:
+        raise typer.Exit(ExitCode.FAILED)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from perdure.cli.contract import ExitCode
 from perdure.cli.options.app import AppOption, readable
 from perdure.cli.options.database import DEFAULT_DB, database_url
-from perdure.cli.output import Format, FormatOption, print_json
+from perdure.cli.output import Format, FormatOption, Wanted, print_json, say
 from perdure.cli.tree import TakesNumbers, group
 
 if TYPE_CHECKING:
@@ -156,7 +157,6 @@ def versions(
 ) -> None:
     """Count open runs by version of their type."""
     from perdure.cli.versions import count_versions, print_versions
-    from perdure.errors import UsageError
 
     served = None
     if app:
@@ -167,7 +167,10 @@ def versions(
     print_versions(found, output)
     if missing := [each for each in found if each.is_missing]:
         first = missing[0]
-        raise UsageError(f"the app has no version {first.version} of {first.type}, which has open runs")
+        typer.echo(
+            f"perdure: the app has no version {first.version} of {first.type}, which has open runs", err=True
+        )
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @commands.command()
@@ -212,7 +215,7 @@ def signal(
     """Send a signal; returns when it is durable."""
     arguments = values_of(values)
     _ask_of(db, app, id, lambda handle: handle.signal_by_name(name, arguments))
-    typer.echo(f"{id}: signalled {name}")
+    say({"workflow_id": id, "signal": name}, f"{id}: signalled {name}")
 
 
 @commands.command(cls=TakesNumbers)
@@ -249,15 +252,23 @@ def stream(
     db: DatabaseOption = DEFAULT_DB,
     app: AppOption = "",
 ) -> None:
-    """Print the values of a stream as JSON, one a line, until the workflow has closed."""
+    """Print the values of a stream as JSON, one a line, until the workflow has closed; with --json
+    as one array, when it has.
+    """
     import msgspec
 
-    async def read(handle: Handle[Any, Any]) -> None:
-        values = handle.stream(name, object, after=after)
-        async for value in values:
-            typer.echo(msgspec.json.encode(value))
+    async def read(handle: Handle[Any, Any]) -> list[object]:
+        kept: list[object] = []
+        async for value in handle.stream(name, object, after=after):
+            if Wanted.json:
+                kept.append(value)
+            else:
+                typer.echo(msgspec.json.encode(value))
+        return kept
 
-    _ask_of(db, app, id, read)
+    found = _ask_of(db, app, id, read)
+    if Wanted.json:
+        print_json(found)
 
 
 @commands.command()
@@ -293,7 +304,7 @@ def cancel(
 ) -> None:
     """Ask a workflow to end: its code may clean up first."""
     _ask_of(db, app, id, lambda handle: handle.cancel(reason))
-    typer.echo(f"{id}: cancellation requested")
+    say({"workflow_id": id, "requested": "cancel"}, f"{id}: cancellation requested")
 
 
 @commands.command()
@@ -302,7 +313,7 @@ def terminate(
 ) -> None:
     """End a workflow immediately; none of its code runs."""
     _ask_of(db, app, id, lambda handle: handle.terminate(reason))
-    typer.echo(f"{id}: terminated")
+    say({"workflow_id": id, "requested": "terminate"}, f"{id}: terminated")
 
 
 def ask(db: str, app: str, question: Callable[[Client], Awaitable[T]]) -> T:
