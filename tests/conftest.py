@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -77,6 +78,23 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     """Asked for by pytest-xdist."""
     return ByFile(config, log)
+
+
+def pytest_sessionstart() -> None:
+    """Asked for by pytest: what is imported and collected stays, so nothing of it is garbage."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Asked for by pytest."""
+    gc.enable()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collector_looks_at_the_tests_of_one_file() -> None:
+    """Many of them run it, and the objects of all tests before would take minutes."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", params=(*VERSIONS, "3.14"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import json
 import re
 import sys
@@ -82,11 +83,21 @@ class Text(NamedTuple):
     is_docstring: bool
 
 
-def texts(source: str) -> Iterator[Text]:
-    """Docstrings, and strings of several words, of a module."""
-    tree = ast.parse(source)
+@functools.cache
+def nodes_of(file: Path) -> tuple[ast.AST, ...]:
+    """Every node of a module, which comes first; read once in a process."""
+    return tuple(ast.walk(ast.parse(file.read_text())))
+
+
+@functools.cache
+def texts_of(file: Path) -> tuple[Text, ...]:
+    """Docstrings, and strings of several words, of a module; read once in a process."""
+    return tuple(_texts(nodes_of(file)))
+
+
+def _texts(nodes: tuple[ast.AST, ...]) -> Iterator[Text]:
     documented: set[int] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             match first:
@@ -96,11 +107,11 @@ def texts(source: str) -> Iterator[Text]:
                 case _:
                     pass
     inner: set[int] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.JoinedStr):
             inner |= {id(each) for each in ast.walk(node) if each is not node}
             yield Text(node.lineno, _joined(node), is_docstring=False)
-    for node in ast.walk(tree):
+    for node in nodes:
         if not isinstance(node, ast.Constant) or id(node) in documented or id(node) in inner:
             continue
         if isinstance(node.value, str) and " " in node.value:
@@ -122,7 +133,7 @@ def gone(files: list[Path]) -> Iterator[Place]:
     """Each phrase that docstrings may not have, and each docstring that opens with a clause."""
     for file in files:
         name = str(file.relative_to(HOUSE))
-        for line, text, is_docstring in texts(file.read_text()):
+        for line, text, is_docstring in texts_of(file):
             if not is_docstring:
                 continue
             if opening := OPENING.match(text):
@@ -152,7 +163,7 @@ def places(files: list[Path]) -> Iterator[Place]:
             for offset, phrase in found(prose(file.read_text())):
                 yield Place(name, offset + 1, phrase, is_docstring=False)
             continue
-        for line, text, is_docstring in texts(file.read_text()):
+        for line, text, is_docstring in texts_of(file):
             if is_docstring and (opening := OPENING.match(text)):
                 yield Place(name, line, opening.group(), is_docstring=True)
             for offset, phrase in found(text):
@@ -163,7 +174,7 @@ def counted(files: list[Path]) -> dict[str, object]:
     """Phrases in docstrings per 1,000 words, and the phrases themselves."""
     words, phrases, openings = 0, Counter[str](), 0
     for file in files:
-        for _, text, is_docstring in texts(file.read_text()):
+        for _, text, is_docstring in texts_of(file):
             if is_docstring:
                 words += len(WORD.findall(text))
                 openings += bool(OPENING.match(text))

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+PRELOAD: Final = "--preload"
 PRELOADED: Final = (
     "asyncio", "concurrent.futures", "confluent_kafka.admin", "email.message", "fastapi",
     "fastapi.openapi.utils", "fastavro", "httptools",
@@ -29,7 +30,7 @@ PRELOADED: Final = (
 
 def main() -> None:
     """Fork for each line, until there are no more."""
-    for name in PRELOADED:
+    for name in PRELOADED if PRELOAD in sys.argv else ():
         with suppress(ImportError):
             importlib.import_module(name)
     sys.path[0] = str(Path.cwd())

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from tests.mutants.catalogue import HOUSE, Mutant, load
+from tests.mutants.forking import PRELOAD
 
 ROOTS: Final = ("platform", "schemas", "workers", "api")
 REQUIRED_SHARE: Final = 0.95
@@ -59,14 +60,15 @@ class Checkout:
 
     Args:
         path: of its folder.
+        preloads: whether what tests use of others is imported before: 3 s, for many runs.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, preloads: bool = True) -> None:
         self.path = path
         self._faults: dict[str, str] = {}
         self._output = Path(tempfile.mkstemp(prefix="mutant-", suffix=".log")[1])
         self._forking = subprocess.Popen(
-            [sys.executable, FORKING],
+            [sys.executable, FORKING, *([PRELOAD] if preloads else [])],
             cwd=path,
             env=self._environment(),
             stdin=subprocess.PIPE,

@@ -35,11 +35,11 @@ COMPARISONS: Final[dict[type[ast.cmpop], str]] = {
 }
 
 
-def _changes(node: ast.AST, text: str) -> Iterator[str]:
-    """The replacements for a node."""
+def _changes(node: ast.AST, line: bytes) -> Iterator[str]:
+    """The replacements for a node that stands in one line."""
 
-    def source(part: ast.AST) -> str:
-        return ast.get_source_segment(text, part) or ""
+    def source(part: ast.expr) -> str:
+        return line[part.col_offset : part.end_col_offset].decode()
 
     match node:
         case ast.Compare(left=left, ops=[op], comparators=[right]):
@@ -69,12 +69,11 @@ def mutants_of(file: Path, tests: tuple[str, ...]) -> Iterator[Mutant]:
     lines = text.splitlines(keepends=True)
     name = str(file.relative_to(HOUSE))
     for node in ast.walk(ast.parse(text)):
-        for number, change in enumerate(_changes(node, text)):
-            assert isinstance(node, ast.expr | ast.stmt)
-            if node.end_lineno != node.lineno:
-                continue  # one line each: such a bug is easy to read
-            line = lines[node.lineno - 1]
-            encoded = line.encode()
+        if not isinstance(node, ast.expr | ast.stmt) or node.end_lineno != node.lineno:
+            continue  # one line each: such a bug is easy to read
+        line = lines[node.lineno - 1]
+        encoded = line.encode()
+        for number, change in enumerate(_changes(node, encoded)):
             changed = (encoded[: node.col_offset] + change.encode() + encoded[node.end_col_offset :]).decode()
             # The lines before make the text unique.
             for above in range(min(6, node.lineno)):

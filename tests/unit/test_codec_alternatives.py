@@ -24,7 +24,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypedD
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, RootModel
 
@@ -36,6 +36,7 @@ from perdure.errors import Failure, PayloadError, WorkflowFailed
 from perdure.registry import Registry
 
 payloads = JsonPayloads()
+trusting = JsonPayloads(validate_on_encode=False)
 T = TypeVar("T")
 
 
@@ -202,6 +203,7 @@ def test_every_value_comes_back_equal_and_of_the_same_type(
     takes.__annotations__ = {"first": annotation, "other": annotation, "return": None}
     payloads.check(takes, what="it")
 
+    @settings(max_examples=40)  # of two values each, for each of the annotations
     @given(values, values)
     def prove(value: Any, other: Any) -> None:
         data = payloads.encode(value, annotation, what="the value")
@@ -209,7 +211,6 @@ def test_every_value_comes_back_equal_and_of_the_same_type(
         call = payloads.encode_arguments(takes, (value,), {"other": other}, what="it")
         (first,), named = payloads.decode_arguments(takes, call, what="it")
         assert _typed((first, named["other"])) == _typed((value, other))
-        trusting = JsonPayloads(validate_on_encode=False)
         assert trusting.encode(value, annotation, what="the value") == data
 
     prove()

@@ -23,6 +23,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from perdure.codec import msgspec_faults
 from perdure.codec.faithful.call import check_of_call
 from perdure.codec.faithful.changed import Changed
 from perdure.codec.faithful.compiler import exact_types
@@ -32,6 +33,7 @@ from perdure.codec.msgspec_faults import crash_of
 from perdure.codec.payloads import JsonPayloads
 from perdure.codec.values import DEPTH, check_depth, check_for, decoder_of, from_json, to_json_as
 from perdure.errors import PayloadError
+from perdure.model.generics import class_hints
 from perdure.model.payloads import UNKNOWN
 
 payloads = JsonPayloads()
@@ -686,6 +688,29 @@ def test_a_union_that_would_crash_msgspec_is_refused() -> None:
         decoder_of(list[annotation])
     assert not crash_of(Annotated[int, msgspec.Meta(gt=0)] | tuple[bool, ...])
     assert not crash_of(int | tuple[bool, timedelta])
+
+
+@dataclass
+class Branch:
+    parts: list[Branch | Fruit]
+    by_name: dict[str, Fruit | Branch]
+
+
+@dataclass
+class Fruit:
+    of: Branch | None
+
+
+def test_the_fields_of_a_recursive_class_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+
+    def hints(kind: Any) -> dict[str, Any]:
+        looked.append(kind)
+        return class_hints(kind)
+
+    monkeypatch.setattr(msgspec_faults, "class_hints", hints)
+    assert not crash_of(dict[str, Branch | None])
+    assert sorted(kind.__name__ for kind in looked) == ["Branch", "Fruit"]
 
 
 POSITIVE = Annotated[int, msgspec.Meta(gt=0)]

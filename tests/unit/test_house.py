@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -35,6 +36,16 @@ def _ours() -> list[Path]:
 OURS = _ours()
 SOURCES = [file for file in OURS if file.suffix == ".py"]
 SHIPPED = [file for file in SOURCES if file.relative_to(HOUSE).parts[0] in ROOTS]
+
+
+@functools.cache
+def _text(file: Path) -> str:
+    return file.read_text()
+
+
+@functools.cache
+def _places() -> list[language.Place]:
+    return list(language.places(language.product()))
 
 
 def test_the_lists_are_not_empty() -> None:
@@ -83,8 +94,8 @@ def test_no_get_of_a_simple_queue_has_a_timeout() -> None:
     found = [
         f"{file.relative_to(HOUSE)}:{node.lineno}"
         for file in SHIPPED
-        if "SimpleQueue" in (text := file.read_text())
-        for node in ast.walk(ast.parse(text))
+        if "SimpleQueue" in _text(file)
+        for node in language.nodes_of(file)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get"
         if len(node.args) > 1 or any(keyword.arg == "timeout" for keyword in node.keywords)
     ]
@@ -105,7 +116,7 @@ def test_no_class_is_oversized() -> None:
     classes."""
     found: list[str] = []
     for file in SHIPPED:
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in language.nodes_of(file):
             if not isinstance(node, ast.ClassDef):
                 continue
             lines = (node.end_lineno or 0) - node.lineno + 1
@@ -121,7 +132,7 @@ def test_constructors_take_at_most_six_arguments_by_position() -> None:
     limit = 6
     found: list[str] = []
     for file in SHIPPED:
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in language.nodes_of(file):
             if isinstance(node, ast.ClassDef):
                 made = [
                     each
@@ -157,19 +168,22 @@ def test_no_document_or_source_holds_a_machine_path_or_host() -> None:
     found = [
         f"{file.relative_to(HOUSE)}:{number}: {line.strip()[:100]}"
         for file in texts
-        for number, line in enumerate(file.read_text().splitlines(), 1)
-        if file != Path(__file__) and MACHINE_PATH.search(line)
+        if file != Path(__file__) and MACHINE_PATH.search(_text(file))
+        for number, line in enumerate(_text(file).splitlines(), 1)
+        if MACHINE_PATH.search(line)
     ]
     assert not found
 
 
 def test_every_package_and_module_has_a_docstring() -> None:
-    silent = [
-        file
-        for file in SHIPPED
-        if "templates" not in file.parts and ast.get_docstring(ast.parse(file.read_text())) is None
-    ]
+    silent = [file for file in SHIPPED if "templates" not in file.parts and not _is_documented(file)]
     assert not silent
+
+
+def _is_documented(file: Path) -> bool:
+    module = language.nodes_of(file)[0]
+    assert isinstance(module, ast.Module)
+    return ast.get_docstring(module) is not None
 
 
 def test_every_folder_of_modules_is_a_package() -> None:
@@ -214,13 +228,12 @@ def test_every_package_says_that_it_is_typed() -> None:
 def test_docstrings_use_plain_words() -> None:
     """`tests/language.py` has the words, each with a plainer one; STYLE.md has the rules."""
     assert language.counted(language.product())["docstring_words"]
-    places = [*language.places(language.product()), *language.gone(language.product())]
+    places = [*_places(), *language.gone(language.product())]
     assert not [f"{place.file}:{place.line}: {place.phrase}" for place in places if place.is_docstring]
 
 
 def test_messages_use_plain_words() -> None:
-    places = language.places(language.product())
-    assert not [f"{place.file}:{place.line}: {place.phrase}" for place in places if not place.is_docstring]
+    assert not [f"{place.file}:{place.line}: {place.phrase}" for place in _places() if not place.is_docstring]
 
 
 def test_documents_use_plain_words() -> None:
@@ -242,7 +255,7 @@ def test_every_cited_document_is_in_the_repository() -> None:
         f"{file.relative_to(HOUSE)}: {cited}"
         for file in OURS
         if file.suffix in {".py", ".md", ".toml"} or file.name == "Makefile"
-        for cited in citation.findall(re.sub(r"https?://\S+", "", file.read_text()))
+        for cited in citation.findall(re.sub(r"https?://\S+", "", _text(file)))
         if not (file.parent / cited).is_file()
         and cited not in documents
         and not ("/" not in cited and cited in names)

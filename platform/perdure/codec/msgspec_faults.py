@@ -63,7 +63,10 @@ def crash_of(annotation: Any) -> str:
         if fault := _fault_of([metas for _, metas in members], [member for member, _ in members]):
             return fault
         for member, _ in members:
-            todo += _parts(member)
+            # The fields of a recursive class have new unions each time that they are resolved.
+            if member is each or id(member) not in seen:
+                seen[id(member)] = member
+                todo += _parts(member)
     return ""
 
 

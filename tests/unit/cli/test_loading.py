@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 SHOW = """
-import sys
+import json, os, sys
 from perdure.cli.error_line import one_line
 from perdure.cli.loading import load
-try:
-    app = load(sys.argv[1])
-except Exception as error:
-    print(type(error).__name__, one_line(error))
-else:
-    print(app.module.__name__, app.directory, *sorted(module.__name__ for module in app.modules()))
+
+def show(target):
+    try:
+        app = load(target)
+    except Exception as error:
+        return f"{type(error).__name__} {one_line(error)}"
+    modules = sorted(module.__name__ for module in app.modules())
+    return " ".join([app.module.__name__, str(app.directory), *modules])
+
+for line in sys.stdin:
+    target, directory = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.chdir(directory)
+        print(json.dumps(show(target)), flush=True)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit("the child ended with an error")
 """
+Load = Callable[[str, Path], str]
 
 
-def load(target: str, cwd: Path) -> str:
-    """In a process of its own, as the command does it: `sys.path` and `sys.modules` are the
-    process's."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", SHOW, target], cwd=cwd, capture_output=True, text=True, check=True
+@pytest.fixture(scope="module")
+def load() -> Iterator[Load]:
+    """In a process of its own for each app, as the command does it: `sys.path` and `sys.modules`
+    are the process's. They are forks of one that has imported perdure."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", SHOW], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    return done.stdout.strip()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process, process.stdin as asked, process.stdout as said:
+
+        def loaded(target: str, cwd: Path) -> str:
+            print(json.dumps([target, str(cwd)]), file=asked, flush=True)
+            return str(json.loads(said.readline()))
+
+        yield loaded
 
 
 def write(directory: Path, files: dict[str, str]) -> None:
@@ -37,22 +61,22 @@ def write(directory: Path, files: dict[str, str]) -> None:
         (directory / name).write_text(dedent(text))
 
 
-def test_a_file_is_imported_by_its_name_with_its_neighbours(tmp_path: Path) -> None:
+def test_a_file_is_imported_by_its_name_with_its_neighbours(tmp_path: Path, load: Load) -> None:
     write(tmp_path, {"shop/app.py": "import prices\n", "shop/prices.py": "", "shop/other.py": ""})
     assert load("shop/app.py", tmp_path) == f"app {tmp_path / 'shop'} app prices"
 
 
-def test_a_file_in_a_package_is_imported_as_part_of_it(tmp_path: Path) -> None:
+def test_a_file_in_a_package_is_imported_as_part_of_it(tmp_path: Path, load: Load) -> None:
     write(tmp_path, {"shop/__init__.py": "", "shop/app.py": "from . import prices\n", "shop/prices.py": ""})
     assert load("shop/app.py", tmp_path) == f"shop.app {tmp_path / 'shop'} shop shop.app shop.prices"
 
 
-def test_a_module_is_found_from_the_current_directory(tmp_path: Path) -> None:
+def test_a_module_is_found_from_the_current_directory(tmp_path: Path, load: Load) -> None:
     write(tmp_path, {"shop/__init__.py": "", "shop/app.py": ""})
     assert load("shop.app", tmp_path) == f"shop.app {tmp_path / 'shop'} shop shop.app"
 
 
-def test_what_is_installed_below_the_app_is_not_its_own(tmp_path: Path) -> None:
+def test_what_is_installed_below_the_app_is_not_its_own(tmp_path: Path, load: Load) -> None:
     site = tmp_path / ".venv/lib/site-packages"
     write(tmp_path, {"app.py": f"import sys; sys.path.append({str(site)!r}); import installed\n"})
     write(site, {"installed.py": ""})
@@ -101,13 +125,13 @@ def test_what_is_installed_below_the_app_is_not_its_own(tmp_path: Path) -> None:
         ("app.py", "raise RuntimeError('two\\nlines')\n", "app.py:1: RuntimeError: two lines"),
     ],
 )
-def test_a_bad_app_is_one_line(target: str, text: str, said: str, tmp_path: Path) -> None:
+def test_a_bad_app_is_one_line(target: str, text: str, said: str, tmp_path: Path, load: Load) -> None:
     if text or target in ("string.py", "bad-name.py"):
         write(tmp_path, {target: text})
     assert load(target, tmp_path).startswith(f"UsageError {said}")
 
 
-def test_a_mistake_that_perdure_finds_names_its_own_line(tmp_path: Path) -> None:
+def test_a_mistake_that_perdure_finds_names_its_own_line(tmp_path: Path, load: Load) -> None:
     write(
         tmp_path,
         {

@@ -23,15 +23,6 @@ from perdure.replay.loop import RunLoop
 from perdure.replay.runtime import RunRuntime
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _collector_looks_at_these_tests_only() -> Iterator[None]:
-    """It runs after each of them, and the objects of the tests before would take a minute."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(autouse=True)
 def _mistakes_are_freed_here() -> Iterator[None]:
     """Coroutines that nobody awaits are what these tests are about. One that its error's traceback
