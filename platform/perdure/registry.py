@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 from typing import Any, cast
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from perdure import activity, workflow
 from perdure.activity import Activity
 from perdure.app import NO_APP, App, apps_in
+from perdure.builtin import WORKFLOWS
 from perdure.errors import Failure, UsageError
 from perdure.model.options import ActivityOptions
 from perdure.model.source import place_of
@@ -41,6 +42,13 @@ class Registry:
     def definitions(self) -> list[Definition]:
         """All workflow types, in all versions."""
         return [each for newest in self.workflows.values() for each in newest.all_versions]
+
+    @property
+    def served(self) -> Mapping[str, Definition]:
+        """The workflow types that an engine serves: those of the app, and those that come with
+        perdure.
+        """
+        return {**self.workflows, **WORKFLOWS}
 
     @classmethod
     def of_everything_imported(cls) -> Registry:

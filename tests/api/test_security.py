@@ -61,6 +61,7 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", f"{V1}/dead-letters"): READER,
     ("GET", f"{V1}/dead-letters/{{number}}"): READER,
     ("POST", f"{V1}/workflows"): OPERATOR,
+    ("POST", f"{V1}/jobs"): OPERATOR,
     ("POST", f"{V1}/workflows/{{id}}/signals/{{name}}"): OPERATOR,
     ("POST", f"{V1}/workflows/{{id}}/updates/{{name}}"): OPERATOR,
     ("POST", f"{V1}/workflows/{{id}}/cancel"): OPERATOR,
@@ -257,6 +258,7 @@ def test_only_authorised_callers_have_started_workflows(walk: Walk) -> None:
 def test_the_audit_log_has_every_authenticated_action_and_no_other(walk: Walk) -> None:
     actions = {
         ("POST", f"{V1}/workflows"): "start",
+        ("POST", f"{V1}/jobs"): "start",
         ("POST", f"{V1}/workflows/{{id}}/signals/{{name}}"): "signal",
         ("POST", f"{V1}/workflows/{{id}}/updates/{{name}}"): "update",
         ("POST", f"{V1}/workflows/{{id}}/cancel"): "cancel",

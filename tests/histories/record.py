@@ -151,11 +151,16 @@ def asked(world: World) -> None:
     world.advance(60)
 
 
+def job(world: World) -> None:
+    world.start_workflow("w", "perdure.job", {"activity": "tell", "args": ["a", 2]}, delay_us=1_000_000)
+    world.advance(60)
+
+
 SCENARIOS: Final[dict[str, Any]] = {
     scenario.__name__: scenario
     for scenario in (
         delivered, declined, nobody_comes, cancelled, begun_late, suspended_and_resumed, juggled,
-        juggled_and_cancelled, fan_out, compensated, left_waits, approved, grows, goes_on, asked,
+        juggled_and_cancelled, fan_out, compensated, left_waits, approved, grows, goes_on, asked, job,
     )
 }  # fmt: skip
 

@@ -24,7 +24,7 @@ def replayed(records: Sequence[EventRecord]) -> str:
     first = records[0]
     started = first.events[0]
     assert isinstance(started, WorkflowStarted)
-    definition = REGISTRY.workflows[started.type]
+    definition = REGISTRY.served[started.type]
     live = LiveRun(
         definition,
         first.workflow_id,

@@ -22,7 +22,7 @@ PAIRS = [(Client, SyncClient), (Handle, SyncHandle), (UpdateHandle, SyncUpdateHa
 def methods_of(kind: type[Any]) -> dict[str, Callable[..., Any]]:
     return {
         name: getattr(kind, name)
-        for name in vars(kind)
+        for name in dir(kind)
         if not name.startswith("_") and callable(getattr(kind, name))
     }
 

@@ -152,6 +152,11 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
         start("b", "Box"), *(signal("b", "put", number) for number in range(8)), signal("b", "put_slowly", 9),
         signal("b", "close")
     ),
+    "jobs": [
+        together(start("j", "perdure.job", {"activity": "echo", "args": ["a"]}),
+            start("k", "perdure.job", {"activity": "echo", "args": ["b"]}, delay_us=1_000_000)),
+        Until(3),
+    ],
     "signal storm": [
         together(
             start("b", "Box"),

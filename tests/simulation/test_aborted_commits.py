@@ -68,5 +68,5 @@ def test_an_aborted_commit_changes_nothing(name: str, joins_steps: bool) -> None
             world = story.world
             told = [report for report in world.reports if report.startswith("the disk is full")]
             assert len(told) == sum(each <= disk.commits for each in abort_at)
-            check_everything(world.histories(), world.store_port, world.registry.workflows, world.payloads)
+            check_everything(world.histories(), world.store_port, world.registry.served, world.payloads)
             assert outcome(story) == expected, f"{name!r} with the commits {abort_at} of {count} aborted"

@@ -90,7 +90,7 @@ def test_a_run_has_those_of_its_start_and_those_that_its_code_sets(world: World,
     world.signal("order-1", "finish")
     assert world.value("order-1") == "ok"
     assert attributes(world)["status"] == "done"
-    check_everything(world.histories(), world.store_port, world.registry.workflows, world.payloads)
+    check_everything(world.histories(), world.store_port, world.registry.served, world.payloads)
 
 
 def test_a_query_cannot_set_them(world: World) -> None:
@@ -144,4 +144,4 @@ def test_they_are_set_once_whatever_call_of_a_port_the_process_dies_at() -> None
         world, _ = played([point])
         assert attributes(world) == {"status": "done", "cents": 1200, "is_late": False}
         assert world.names("order-1").count("AttributesSet") == 3
-        check_everything(world.histories(), world.store_port, world.registry.workflows, world.payloads)
+        check_everything(world.histories(), world.store_port, world.registry.served, world.payloads)

@@ -19,7 +19,7 @@ HOUR_US = 3_600_000_000
 
 def checked(story: Play) -> None:
     world = story.world
-    check_everything(world.histories(), world.store_port, world.registry.workflows, world.payloads)
+    check_everything(world.histories(), world.store_port, world.registry.served, world.payloads)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -87,7 +87,7 @@ def test_a_partition_that_an_engine_with_another_clock_had_continues(ahead: int)
     assert world.names("s").count("TimerFired") == 1
     world.signal("b", "close")
     assert [world.state(each).status for each in ("b", "s")] == [Status.COMPLETED] * 2
-    check_everything(world.histories(), world.store_port, world.registry.workflows, world.payloads)
+    check_everything(world.histories(), world.store_port, world.registry.served, world.payloads)
     stamps = [record.at for record in world.history("s")]
     assert stamps == sorted(stamps)
     assert world.clock.at < START + HOUR_US, "by the monotonic clock: nothing waited for the time of day"

@@ -136,7 +136,7 @@ def run(
 def check(story: Play) -> None:
     world = story.world
     histories = world.histories()
-    check_everything(histories, world.store_port, world.registry.workflows, world.payloads)
+    check_everything(histories, world.store_port, world.registry.served, world.payloads)
     assert_records_lie_where_histories_say(histories, world.records())
 
 

@@ -41,4 +41,4 @@ def test_however_few_commands_a_batch_holds_the_end_is_the_same(name: str, batch
     expected = outcome(play(World(DEPLOYMENTS["first"]), SCENARIOS[name]))
     world = World(DEPLOYMENTS["first"], replace(SETTINGS, batch_limit=batch_limit))
     assert outcome(play(world, SCENARIOS[name])) == expected
-    check_everything(world.histories(), world.store_port, world.registry.workflows, world.payloads)
+    check_everything(world.histories(), world.store_port, world.registry.served, world.payloads)

@@ -133,7 +133,7 @@ def others_go_on(world: World) -> None:
     world.start_workflow("bystander", "patient")
     world.advance(86_400)
     assert world.state("bystander").status is Status.COMPLETED
-    check_everything(world.histories(), world.store_port, world.registry.workflows, world.payloads)
+    check_everything(world.histories(), world.store_port, world.registry.served, world.payloads)
 
 
 def test_expiries_that_no_timer_has_made_change_nothing(world: World) -> None:

@@ -47,4 +47,4 @@ def test_a_partition_that_goes_and_comes_back_between_actions_changes_nothing(
         world.engine.partitions_gained([partition])
         story.step()
     assert outcome(story) == outcome(play(World(DEPLOYMENTS["first"]), SCENARIOS[name]))
-    check_everything(world.histories(), world.store_port, world.registry.workflows, world.payloads)
+    check_everything(world.histories(), world.store_port, world.registry.served, world.payloads)

@@ -17,7 +17,7 @@ NAMES = [path.stem for path in SCRIPTS]
 
 
 def check(world: World) -> None:
-    check_everything(world.histories(), world.store_port, world.registry.workflows, world.payloads)
+    check_everything(world.histories(), world.store_port, world.registry.served, world.payloads)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)

@@ -91,7 +91,7 @@ class Two:
 
     def check(self) -> None:
         world = self.world
-        check_everything(world.histories(), world.store_port, world.registry.workflows, world.payloads)
+        check_everything(world.histories(), world.store_port, world.registry.served, world.payloads)
 
 
 @pytest.fixture(params=["memory", "file"])

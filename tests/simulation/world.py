@@ -260,7 +260,7 @@ class World:
             self.clock,
             ids=self.ids,
             steps=self,
-            definitions=self.registry.workflows,
+            definitions=self.registry.served,
             payloads=self.payloads,
             settings=self.settings,
             report=self._report,

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
-from perdure.api import answering, asking, auditing, operating, reading, streams, updating, values
+from perdure.api import answering, asking, auditing, jobs, operating, reading, streams, updating, values
 from perdure.api.auth.rates import REQUESTS_PER_S, RateLimit
 from perdure.api.auth.refusals import AccessRefused
 from perdure.api.auth.sign_ins import FailedSignIns
@@ -43,6 +43,7 @@ ROUTES: Final[list[Route]] = [
     *streams.routes.all,
     *reading.routes.all,
     *asking.routes.all,
+    *jobs.routes.all,
     *updating.routes.all,
     *answering.routes.all,
     *values.routes.all,

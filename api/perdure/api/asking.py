@@ -100,7 +100,7 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
         asked.backend.registry is not None
         and (definition := asked.backend.registry.workflows.get(body.type)) is not None
     ):
-        _check(definition.run_fn, given, f"workflow {body.type!r}")
+        check_arguments(definition.run_fn, given, f"workflow {body.type!r}")
     if body.update is not None and (body.signal is not None or options.if_running != "attach"):
         raise refused(
             'a start with an update requires if_running="attach", and takes no signal: the update goes to '
@@ -213,6 +213,13 @@ async def accepted(asked: AdmittedRequest, command: Request, new_status: int = 2
     reply = await _reply(asked, command)
     if not isinstance(reply, Accepted):
         return refused_response(asked, reply)
+    return await accepted_response(asked, command, reply, new_status)
+
+
+async def accepted_response(
+    asked: AdmittedRequest, command: Request, reply: Accepted, new_status: int = 202
+) -> Response:
+    """The response to a change that is durable."""
     status = new_status if reply.is_new or new_status != 201 else 200
     if wants_record(asked):
         return record_of(reply, status)
@@ -281,7 +288,7 @@ def trace_of(asked: AdmittedRequest) -> str:
     return traceparent(asked.request.headers.get("traceparent", ""))
 
 
-def _check(fn: Callable[..., Any], given: bytes, what: str) -> None:
+def check_arguments(fn: Callable[..., Any], given: bytes, what: str) -> None:
     """Validate arguments against the signature here, so that the caller gets the error
     immediately.
     """

@@ -111,6 +111,32 @@ class Start(Body, frozen=True):
         return payload_of(self.args, self.input)
 
 
+class JobOptions(Body, frozen=True):
+    """Options of a job; those of its activity, but for the queue, are in the app."""
+
+    if_closed: Literal["refuse", "after_failure"] = "refuse"
+    delay: _Delay | None = None
+    start_at: _Moment | None = None
+    timeout: _Delay | None = None
+    attributes: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+    queue: str = ""
+
+
+class Job(Body, frozen=True):
+    """A job: an activity that is run once under the id; without an id, under one of its own."""
+
+    activity: str
+    id: str = ""
+    args: _Positional = msgspec.field(default_factory=_no_arguments)
+    options: JobOptions = JobOptions()
+
+    @property
+    def payload(self) -> bytes:
+        """The arguments as JSON."""
+        return payload_of(self.args, None)
+
+
 class Reason(Body, frozen=True):
     """The reason of a cancellation or termination."""
 

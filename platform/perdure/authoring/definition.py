@@ -14,13 +14,16 @@ from perdure.errors import UsageError
 from perdure.model.generics import home_of, specialised
 from perdure.model.limits import fault_of_id
 from perdure.model.signature import hints_of, remember_local_names, takes_self, without_first
-from perdure.model.source import calling_place, place_of
+from perdure.model.source import calling_place, is_ours, place_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
 
 LARGEST_VERSION: Final = 1_000_000_000
+
+RESERVED: Final = "perdure."
+"""Prefix of the names of workflows that come with perdure, and of its modules."""
 
 DEFINED: Final[list[Definition]] = []
 """Every workflow of this process, in the order of definition."""
@@ -70,6 +73,20 @@ def defn(target: Any = None, /, **options: Any) -> Any:
     return _define(target, name, version, place)
 
 
+def ours(target: Any, name: str) -> Definition:
+    """The definition of a workflow that comes with perdure. It is not in `DEFINED`.
+
+    Args:
+        target: a class, or a coroutine function.
+        name: of the type, which begins with `perdure.`.
+    """
+    if isinstance(target, type):
+        definition = _of_class(target, name, 1, name)
+        setattr(target, ATTRIBUTE, definition)
+        return definition
+    return _of_function(target, name, 1, name)
+
+
 def definition_of(target: object) -> Definition:
     """The definition of a workflow class, of a run seen from its class, or of a function workflow.
 
@@ -89,6 +106,8 @@ def definition_of(target: object) -> Definition:
 
 
 def _define(target: Any, name: str | None, version: int, place: str) -> Any:
+    if name is not None and name.startswith(RESERVED) and not is_ours(getattr(target, "__module__", "")):
+        raise UsageError(f"{place}: workflow.defn: {name!r}: names of perdure's own begin with {RESERVED!r}.")
     if isinstance(target, type):
         definition = _of_class(target, name or target.__name__, version, place)
         setattr(target, ATTRIBUTE, definition)

@@ -16,6 +16,7 @@ from perdure.cli.commands import (
     engine,
     ingest,
     init,
+    job,
     migrate,
     projector,
     publish,
@@ -39,6 +40,7 @@ app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("echo")(echo.echo)
 app.add_typer(workflow.commands, name="workflow")
+app.add_typer(job.commands, name="job")
 app.add_typer(token.commands, name="token")
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(topics.commands, name="topics")

@@ -79,7 +79,8 @@ def load_and_register(
 
     Args:
         target: a file or a module.
-        needs_workflows: whether it must define a workflow; otherwise an activity is enough.
+        needs_workflows: whether it must define a workflow, or an activity for jobs; otherwise only
+            an activity helps.
         runs_activities: whether this process runs activities, so that providers for methods must
             exist.
 
@@ -90,7 +91,7 @@ def load_and_register(
     app, registry = load_and_check(target, runs_activities=runs_activities)
     if not registry.workflows and not needs_workflows and not registry.activities:
         raise UsageError(f"{target} defines no activity: decorate a function with @activity.defn")
-    if not registry.workflows and needs_workflows:
+    if not registry.workflows and needs_workflows and not registry.activities:
         raise UsageError(
             f"{target} defines no workflow: decorate a class or a coroutine function with @workflow.defn"
         )

@@ -205,10 +205,10 @@ def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watc
     first, started = records[0], records[0].events[0]
     if not isinstance(started, WorkflowStarted):
         return Outcome(name, "the history does not begin with WorkflowStarted", [])
-    definition = definition_of_run(registry.workflows, started)
+    definition = definition_of_run(registry.served, started)
     if definition is None:
-        if started.type in registry.workflows:
-            return Outcome(name, why_unknown(registry.workflows, started), [])
+        if started.type in registry.served:
+            return Outcome(name, why_unknown(registry.served, started), [])
         return Outcome(name, f"the app has no workflow type {started.type!r}", [])
     run = _TracedRun(
         definition,

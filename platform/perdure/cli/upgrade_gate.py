@@ -91,7 +91,7 @@ async def _replayed(registry: Registry, url: str, limit: int) -> list[OfType]:
 
 
 async def _look(client: Client, registry: Registry, found: OfType, limit: int) -> None:
-    if found.type not in registry.workflows:
+    if found.type not in registry.served:
         found.broken.append(f"{found.type}: {found.open} open, but the app has no workflow of this type")
         return
     look = _Look(client, registry, found)

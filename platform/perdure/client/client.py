@@ -15,6 +15,7 @@ from perdure.client.address import transport_of
 from perdure.client.description import describe, run_of
 from perdure.client.handle import Handle
 from perdure.client.intercepted import InterceptedTransport
+from perdure.client.jobs import Jobs
 from perdure.client.listing import ListQuery
 from perdure.client.read_your_writes import reached
 from perdure.client.reading import state_of
@@ -52,7 +53,7 @@ S = TypeVar("S")
 REQUEST_TIMEOUT_S = 15.0
 
 
-class Client:
+class Client(Jobs):
     """A client of one platform. Create one by `Client.connect`, and close it.
 
     Args:

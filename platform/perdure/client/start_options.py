@@ -45,7 +45,7 @@ def encoded_options(
         "delay_us": microseconds(delay) if delay is not None else 0,
         "start_at": moment_us(start_at, "start_at") if start_at is not None else 0,
         "timeout_us": microseconds(timeout) if timeout is not None else 0,
-        "attributes": _encoded(attributes) if attributes else b"",
+        "attributes": encoded_attributes(attributes) if attributes else b"",
     }
     if request_id is not None:
         fields["request_id"] = request_id
@@ -57,7 +57,12 @@ def _check_one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
         raise errors.UsageError(f"invalid {option}={value!r}: must be one of {', '.join(allowed)}")
 
 
-def _encoded(attributes: dict[str, Any]) -> bytes:
+def encoded_attributes(attributes: dict[str, Any]) -> bytes:
+    """JSON of attributes.
+
+    Raises:
+        errors.PayloadError: they are not JSON, or too large.
+    """
     try:
         encoded = to_json(attributes)
     except errors.PayloadError as error:

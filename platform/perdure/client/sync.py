@@ -5,15 +5,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    overload,
+)
 
 from perdure.app import NO_APP
 from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from datetime import datetime
 
+    from perdure.activity import Activity
     from perdure.app import App
     from perdure.client.address import Token
     from perdure.client.client import Client
@@ -25,6 +38,7 @@ if TYPE_CHECKING:
     from perdure.interceptor import Interceptor
     from perdure.model.duration import Duration
     from perdure.model.events import EventRecord
+    from perdure.model.options import ActivityOptions
     from perdure.model.payloads import AnyCodec
     from perdure.model.states import Status, WorkflowState
     from perdure.workflow import QueryRef, RunRef, SignalRef, UpdateRef, ViewRef
@@ -33,6 +47,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 R_co = TypeVar("R_co", covariant=True)
 S_co = TypeVar("S_co", covariant=True)
 
@@ -259,6 +274,50 @@ class SyncClient:
     ) -> SyncHandle[S, R]:
         """See `Client.with_start`."""
         return SyncHandle(self._client.with_start(id, run, *args, **kwargs), self._thread)
+
+    @overload
+    def submit(
+        self, id: str, activity: Activity[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SyncHandle[None, R]: ...
+    @overload
+    def submit(
+        self, activity: Callable[[Unpack[Ts]], Coroutine[object, None, R]], /, *args: *Ts, id: str
+    ) -> SyncHandle[None, R]: ...
+    @overload
+    def submit(
+        self, activity: Activity[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SyncHandle[None, R]: ...
+    def submit(  # type: ignore[misc]
+        self, first: Any, /, *args: Any, id: str = "", **kwargs: Any
+    ) -> SyncHandle[None, Any]:
+        """See `Client.submit`."""
+        return SyncHandle(self._thread.wait(self._client.submit(first, *args, id=id, **kwargs)), self._thread)
+
+    @overload
+    def run(self, id: str, activity: Activity[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def run(
+        self, activity: Callable[[Unpack[Ts]], Coroutine[object, None, R]], /, *args: *Ts, id: str
+    ) -> R: ...
+    @overload
+    def run(self, activity: Activity[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def run(self, first: Any, /, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+        """See `Client.run`."""
+        return self._thread.wait(self._client.run(first, *args, **kwargs))
+
+    def submit_by_name(
+        self,
+        activity: str,
+        args: Sequence[object] = (),
+        *,
+        id: str = "",
+        options: ActivityOptions | None = None,
+    ) -> SyncHandle[None, Any]:
+        """See `Client.submit_by_name`."""
+        return SyncHandle(
+            self._thread.wait(self._client.submit_by_name(activity, args, id=id, options=options)),
+            self._thread,
+        )
 
     def get(self, id: str, run: RunRef[S, P, R], /) -> SyncHandle[S, R]:
         """See `Client.get`."""

@@ -99,6 +99,13 @@ class JsonPayloads:
             )
         return self._wrapped(data, what) if self._wraps else data
 
+    def encode_plainly(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, what: str
+    ) -> bytes:
+        """See the port."""
+        arguments = self._arguments.get(fn) or self._of(fn)
+        return arguments.encode(args, kwargs, what, is_checked=self._validates)
+
     def decode_arguments(
         self, fn: Callable[..., Any], payload: bytes, *, what: str
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -112,6 +112,14 @@ class Payloads(Protocol):
         """
         ...
 
+    def encode_plainly(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, what: str
+    ) -> bytes:
+        """As `encode_arguments`, but JSON as it is: without codec, store and limit. It becomes part
+        of another payload.
+        """
+        ...
+
     def decode_arguments(
         self, fn: Callable[..., Any], payload: bytes, *, what: str
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -67,7 +67,7 @@ class WiredEngine:
             clock or SystemClock(),
             ids=RandomIds(),
             steps=self.steps,
-            definitions=registry.workflows,
+            definitions=registry.served,
             payloads=activities.payloads,
             settings=settings,
             report=report,

@@ -44,10 +44,10 @@ def replay(history: Path | str | Sequence[EventRecord], registry: Registry | Non
     started = records[0].events[0] if records and records[0].events else None
     if not isinstance(started, WorkflowStarted):
         raise UsageError("testing.replay: the history does not begin with WorkflowStarted.")
-    definition = definition_of_run(registry.workflows, started)
+    definition = definition_of_run(registry.served, started)
     if definition is None:
-        known = started.type in registry.workflows
-        why = why_unknown(registry.workflows, started) if known else f"no workflow type {started.type!r}"
+        known = started.type in registry.served
+        why = why_unknown(registry.served, started) if known else f"no workflow type {started.type!r}"
         raise UsageError(f"testing.replay: {why}; import the module that defines it.")
     hooks = sys.get_asyncgen_hooks()
     eviction.install_hooks()

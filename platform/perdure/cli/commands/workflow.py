@@ -72,7 +72,7 @@ def start(
         "if_running": if_running,
         "if_closed": if_closed,
         "delay": delay or None,
-        "start_at": _moment(start_at, "--start-at"),
+        "start_at": moment_of(start_at, "--start-at"),
         "timeout": timeout or None,
     }
     arguments = values_of(values)
@@ -361,7 +361,8 @@ def values_of(texts: list[str] | None) -> list[object]:
     return values
 
 
-def _moment(text: str, option: str) -> datetime | None:
+def moment_of(text: str, option: str) -> datetime | None:
+    """The time in an option; None where it is empty."""
     from perdure.errors import UsageError
     from perdure.model.duration import moment_of_text
 
