@@ -45,10 +45,13 @@ from perdure.authoring.members import (
     update,
     view,
 )
+from perdure.authoring.notes import details, memo
 from perdure.authoring.others import Children, Handle, execute, get, options, start
 from perdure.authoring.produce import Avro, produce
 from perdure.authoring.retry import Retry
 from perdure.authoring.saga import FailedCompensation, Saga
+from perdure.authoring.sleeping import SummarisedWait, Timeout
+from perdure.authoring.sleeping import sleep as summarised_sleep
 from perdure.authoring.step import step
 from perdure.authoring.streams import Stream
 from perdure.authoring.streams import workflow_stream as stream
@@ -59,6 +62,7 @@ from perdure.authoring.workflow_type import Definition
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
 from perdure.model.info import Info
+from perdure.model.limits import fault_of_summary
 from perdure.model.runtime import WorkflowRuntime, current, misuse
 
 if TYPE_CHECKING:
@@ -93,11 +97,13 @@ __all__ = [
     "continue_as_new",
     "definition_of",
     "defn",
+    "details",
     "execute",
     "get",
     "info",
     "logger",
     "map",
+    "memo",
     "now",
     "on_signal",
     "options",
@@ -153,21 +159,28 @@ def random() -> Random:
 @overload
 async def wait_until(condition: Callable[[], T | None], /) -> T: ...
 @overload
-async def wait_until(condition: Callable[[], T | None], /, *, timeout: Duration) -> T | None: ...  # noqa: ASYNC109  ours is durable
-def wait_until(condition: Any, /, *, timeout: Any = None) -> Any:
+async def wait_until(
+    condition: Callable[[], T | None],
+    /,
+    *,
+    timeout: Duration,  # noqa: ASYNC109  ours is durable
+    summary: str = "",
+) -> T | None: ...
+def wait_until(condition: Any, /, *, timeout: Any = None, summary: Any = "") -> Any:
     """Wait until the condition returns something truthy.
 
     Args:
         condition: a plain function of the workflow's state that changes nothing; looked at after
             each change.
         timeout: how long at most; a negative `timedelta` is over immediately.
+        summary: of the timer of the timeout, one line for people, at most 1 KiB.
 
     Returns:
         What the condition returned; something falsy when the time was up (it does not raise: look
         at the result).
 
     Raises:
-        UsageError: this is not workflow code, or it only reads.
+        UsageError: this is not workflow code, it only reads, or an argument is invalid.
     """
     runtime = _runtime("wait_until", changes=True)
     if not callable(condition):
@@ -175,29 +188,45 @@ def wait_until(condition: Any, /, *, timeout: Any = None) -> Any:
             f"workflow.wait_until takes a function: wait_until(lambda: self.done), not {condition!r}."
         )
     timeout_us = None if timeout is None else _microseconds("wait_until", timeout)
-    return WaitCall(runtime.wait_until(condition, timeout_us))
+    if summary == "":
+        return WaitCall(runtime.wait_until(condition, timeout_us))
+    if timeout_us is None:
+        raise misuse(
+            "workflow.wait_until: summary is that of a timer, and without a timeout there is none; use "
+            "workflow.details to say what the run waits for."
+        )
+    said = _summary("wait_until", summary)
+    return SummarisedWait(runtime.wait_until(condition, timeout_us), said)
 
 
-def sleep(until: Duration | datetime, /) -> Coroutine[Any, Any, None]:
+def sleep(until: Duration | datetime, /, *, summary: str = "") -> Coroutine[Any, Any, None]:
     """A durable sleep, of any length.
 
     Args:
         until: how long, or until when (with a time zone). A negative `timedelta`, or a time in the
             past, is over immediately.
+        summary: of its timer, one line for people, at most 1 KiB.
 
     Raises:
-        UsageError: this is not workflow code, or it only reads; or the time is invalid.
+        UsageError: this is not workflow code, or it only reads; or an argument is invalid.
     """
-    return asyncio.sleep(_seconds("sleep", until))
+    seconds = _seconds("sleep", until)
+    return asyncio.sleep(seconds) if summary == "" else summarised_sleep(seconds, _summary("sleep", summary))
 
 
-def timeout(delay: Duration | datetime, /) -> AbstractAsyncContextManager[None]:
+def timeout(delay: Duration | datetime, /, *, summary: str = "") -> AbstractAsyncContextManager[None]:
     """`asyncio.timeout`, which takes a Duration, or a datetime with a time zone.
 
+    Args:
+        delay: how long, or until when.
+        summary: of its timer, one line for people, at most 1 KiB.
+
     Raises:
-        UsageError: this is not workflow code, or it only reads; or the time is invalid.
+        UsageError: this is not workflow code, or it only reads; or an argument is invalid.
     """
-    return cast("AbstractAsyncContextManager[None]", asyncio.timeout(_seconds("timeout", delay)))
+    seconds = _seconds("timeout", delay)
+    made = asyncio.timeout(seconds) if summary == "" else Timeout(seconds, _summary("timeout", summary))
+    return cast("AbstractAsyncContextManager[None]", made)
 
 
 def saga(*, parallel: bool = False, retry: Retry | None = None) -> Saga:
@@ -255,6 +284,12 @@ def _seconds(what: str, delay: Duration | datetime) -> float:
     if delay.tzinfo is None:
         raise misuse(f"workflow.{what} until {delay!r}: give the datetime a time zone, such as UTC.")
     return (delay - _EPOCH) / timedelta(seconds=1) - runtime.now_us() / 1_000_000
+
+
+def _summary(what: str, summary: Any) -> str:
+    if fault := fault_of_summary(summary):
+        raise misuse(f"workflow.{what}: {fault}.")
+    return str(summary)
 
 
 def _microseconds(what: str, duration: Duration) -> int:

@@ -410,7 +410,10 @@ def test_a_rate_below_one_a_second_is_kept_and_says_when_to_ask_again() -> None:
 def test_a_state_shows_what_it_waits_for_and_why_it_failed() -> None:
     cause = FailureInfo(type="OSError", message="no road")
     failed = FailureInfo(type="ActivityFailed", message="fell", cause=cause)
-    waits = (Wait("activity", "weigh", 2, 3, 1_000_000, 2_000_000), Wait("timer", "", 1, 0, 0, 3_000_000))
+    waits = (
+        Wait("activity", "weigh", 2, 3, 1_000_000, 2_000_000),
+        Wait("timer", "", 1, 0, 0, 3_000_000, "until **noon**"),
+    )
     shown = msgspec.json.decode(msgspec.json.encode(state(replace(ENDED, failure=failed, waits=waits))))
     assert shown["failure"]["cause"]["message"] == "no road"
     assert shown["waits"] == [

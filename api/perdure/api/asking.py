@@ -42,7 +42,7 @@ from perdure.model.commands import (
     TerminateWorkflow,
 )
 from perdure.model.duration import moment_us
-from perdure.model.limits import fault_of_id
+from perdure.model.limits import fault_of_id, fault_of_memo
 from perdure.model.replies import Accepted, Answered, AnyReply, QueryRaised, Refused
 from perdure.model.traceparent import traceparent
 from perdure.model.validation import fault_of
@@ -118,6 +118,7 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
             raise refused(fault)
     payloads = [body.payload, *(each.payload for each in (body.signal, body.update) if each is not None)]
     encoded = [await asked.encoded(each) for each in payloads]
+    memo = await _memo_of(asked, options.memo_payload)
     command = StartWorkflow(
         body.id,
         request_id=_request_id(asked),
@@ -131,6 +132,7 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
         attributes=attributes,
         trace=trace_of(asked),
         context=msgspec.json.encode(options.context) if options.context else b"",
+        memo=memo,
         signal_name=body.signal.name if body.signal is not None else "",
         signal_input=encoded[1] if body.signal is not None else b"[]",
         update_name=body.update.name if body.update is not None else "",
@@ -286,6 +288,14 @@ def _request_id(asked: AdmittedRequest) -> str:
 def trace_of(asked: AdmittedRequest) -> str:
     """The traceparent of the request; empty: it has none."""
     return traceparent(asked.request.headers.get("traceparent", ""))
+
+
+async def _memo_of(asked: AdmittedRequest, given: bytes) -> bytes:
+    if not given or given == b"{}":
+        return b""
+    if fault := fault_of_memo(given):
+        raise refused(fault)
+    return await asked.encoded(given)
 
 
 def check_arguments(fn: Callable[..., Any], given: bytes, what: str) -> None:

@@ -36,6 +36,16 @@ _Encoded = Annotated[
     str,
     msgspec.Meta(description="In place of args: a payload.", extra_json_schema={"contentEncoding": "base64"}),
 ]
+_Memo = Annotated[
+    msgspec.Raw | None,
+    msgspec.Meta(
+        description="Facts that the run keeps, by name.", extra_json_schema={"type": ["object", "null"]}
+    ),
+]
+_EncodedMemo = Annotated[
+    str,
+    msgspec.Meta(description="In place of memo: a payload.", extra_json_schema={"contentEncoding": "base64"}),
+]
 _RunId = Annotated[str, msgspec.Meta(description="This run only; empty: the current one.")]
 _Delay = Annotated[str, msgspec.Meta(examples=["30 days"])]
 
@@ -71,6 +81,17 @@ class StartOptions(Body, frozen=True):
     timeout: _Delay | None = None
     attributes: dict[str, Any] | None = None
     context: dict[str, Any] | None = None
+    memo: _Memo = None
+    encoded_memo: _EncodedMemo | None = None
+
+    @property
+    def memo_payload(self) -> bytes:
+        """The memo, as JSON or already encoded; empty: there is none."""
+        if self.encoded_memo is not None:
+            if self.memo is not None:
+                raise refused("give memo or encoded_memo, not both")
+            return _decoded("encoded_memo", self.encoded_memo)
+        return bytes(self.memo) if self.memo is not None and bytes(self.memo).strip() != b"null" else b""
 
 
 class FirstSignal(Body, frozen=True):
@@ -225,14 +246,18 @@ def payload_of(args: msgspec.Raw, encoded: str | None) -> bytes:
     if encoded is not None:
         if bytes(args) != b"[]":
             raise refused("give args or input, not both")
-        try:
-            return b64decode(encoded, validate=True)
-        except binascii.Error:
-            raise refused("input is not base64") from None
+        return _decoded("input", encoded)
     data = bytes(args)
     if not data.lstrip().startswith(b"["):
         raise refused("args must be an array of positional arguments")
     return data
+
+
+def _decoded(name: str, text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise refused(f"{name} is not base64") from None
 
 
 def duration_us(name: str, text: str | None) -> int:

@@ -222,6 +222,7 @@ class Hub:
         if state is not None:
             self.encoder.moment = max(self.encoder.moment, state.updated_at)
             size = len(state.view) + len(state.result) + len(state.attributes)
+            size += len(state.memo) + len(state.details)
         self._seen[workflow_id] = _Seen(self.number, state, size)
         self._size += size
         while len(self._seen) > REMEMBERED or self._size > REMEMBERED_BYTES:

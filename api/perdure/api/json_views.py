@@ -67,6 +67,8 @@ def state(found: WorkflowState) -> dict[str, Any]:
         "history_length": found.history_length,
         "view": payload(found.view),
         "attributes": msgspec.Raw(found.attributes or b"{}"),
+        "memo": payload(found.memo or b"{}"),
+        "details": found.details or None,
         "waits": [_wait(each) for each in found.waits],
         "result": payload(found.result),
         "failure": failure(found.failure),
@@ -83,7 +85,18 @@ def outline(found: WorkflowState) -> WorkflowState:
     failed = found.failure
     if failed is not None:
         failed = FailureInfo(type=failed.type, message="")
-    return replace(found, view=b"", attributes=b"", result=b"", failure=failed, reason="")
+    waits = tuple(replace(each, summary="") if each.summary else each for each in found.waits)
+    return replace(
+        found,
+        view=b"",
+        attributes=b"",
+        memo=b"",
+        details="",
+        waits=waits,
+        result=b"",
+        failure=failed,
+        reason="",
+    )
 
 
 def failure(found: FailureInfo | None) -> dict[str, Any] | None:
@@ -110,6 +123,7 @@ def _wait(found: Wait) -> dict[str, Any]:
         "attempt": found.attempt or None,
         "scheduled_at": moment(found.scheduled_at),
         "due_at": moment(found.due_at),
+        "summary": found.summary or None,
     }
 
 

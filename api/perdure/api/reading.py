@@ -51,9 +51,9 @@ _STATE: Final = {
     "id": "order-1", "run_id": "01jf", "type": "Order", "status": "running",
     "started_at": "2027-01-31T12:00:00.000000Z",
     "updated_at": "2027-01-31T12:00:01.000000Z", "closed_at": None, "history_length": 9,
-    "view": {"state": "paid"}, "attributes": {},
+    "view": {"state": "paid"}, "attributes": {}, "memo": {"ticket": 7}, "details": "waits for **Ada**",
     "waits": [{"kind": "timer", "name": None, "number": 1, "attempt": None, "scheduled_at": None,
-            "due_at": "2027-01-31T12:01:00.000000Z"}],
+            "due_at": "2027-01-31T12:01:00.000000Z", "summary": "until the driver must have accepted"}],
     "result": None, "failure": None, "reason": None,
 }  # fmt: skip
 
@@ -180,6 +180,8 @@ async def describe_workflow(asked: AdmittedRequest) -> Response:
             told,
             reason="",
             activities=tuple(replace(each, reason="", summary="") for each in told.activities),
+            timers=tuple(replace(each, summary="") for each in told.timers),
+            children=tuple(replace(each, summary="") for each in told.children),
         )
     activities = [
         {

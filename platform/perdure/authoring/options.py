@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from perdure.authoring.retry import Retry, policy_of
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
-from perdure.model.limits import fault_of_id, is_unicode
+from perdure.model.limits import fault_of_id, fault_of_summary, is_unicode
 from perdure.model.options import ActivityOptions, RetryPolicy
 
 OnCancel = Literal["ask", "wait", "abandon"]
@@ -41,11 +41,14 @@ def compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
         raise UsageError(f'on_cancel must be "ask", "wait" or "abandon", not {on_cancel!r}.')
     if "heartbeat_timeout" in given and not microseconds(given["heartbeat_timeout"]):
         raise UsageError("heartbeat_timeout must be positive.")
-    for text in ("idempotency_key", "summary"):
-        if text in given and not isinstance(given[text], str):
-            raise UsageError(f"{text} must be text, not {given[text]!r}.")
-        if text in given and not is_unicode(given[text]):
-            raise UsageError(f"{text} {given[text]!r} is not valid Unicode.")
+    if "idempotency_key" in given:
+        key = given["idempotency_key"]
+        if not isinstance(key, str):
+            raise UsageError(f"idempotency_key must be text, not {key!r}.")
+        if not is_unicode(key):
+            raise UsageError(f"idempotency_key {key!r} is not valid Unicode.")
+    if "summary" in given and (fault := fault_of_summary(given["summary"])):
+        raise UsageError(f"{fault}.")
     return replace(
         base,
         queue=base.queue if queue is None else queue,

@@ -9,10 +9,11 @@ from perdure.authoring.members import RunRef, SignalRef, UpdateRef
 from perdure.authoring.targets import definition_for, member_for
 from perdure.errors import UsageError
 from perdure.model.duration import LATEST_US, microseconds, moment_us
-from perdure.model.limits import fault_of_id, fault_of_reason
+from perdure.model.limits import fault_of_id, fault_of_names, fault_of_reason, fault_of_summary
 from perdure.model.runtime import Child, ChildOptions, WorkflowRuntime, current, misuse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from perdure.authoring.workflow_type import Definition
@@ -209,6 +210,8 @@ def options(
     delay: Duration | None = None,
     start_at: datetime | None = None,
     timeout: Duration | None = None,
+    summary: str = "",
+    memo: Mapping[str, Any] | None = None,
 ) -> Children:
     """Options for children: `workflow.options(on_close="abandon").start(…)`.
 
@@ -220,6 +223,8 @@ def options(
         delay: the time after which the code of the child begins, from this call on.
         start_at: when it begins, instead of `delay`: a datetime with a time zone.
         timeout: the longest that the child may run, from when its code begins; None: no limit.
+        summary: one line for people, shown where this run waits for the child; at most 1 KiB.
+        memo: facts that the child keeps, by name (`workflow.memo`); at most 8 KiB of JSON.
 
     Raises:
         UsageError: a value is invalid.
@@ -236,7 +241,13 @@ def options(
         raise misuse(f"workflow.options: timeout: {error}") from None
     if timeout is not None and not timeout_us:
         raise misuse("workflow.options: a timeout must be longer than 0.")
-    return Children(ChildOptions(on_close, if_closed, timeout_us, _begins_at(delay, start_at)))
+    if fault := fault_of_summary(summary) or fault_of_names(memo):
+        raise misuse(f"workflow.options: {fault}.")
+    return Children(
+        ChildOptions(
+            on_close, if_closed, timeout_us, start_at=_begins_at(delay, start_at), summary=summary, memo=memo
+        )
+    )
 
 
 def _begins_at(delay: Duration | None, start_at: datetime | None) -> int:

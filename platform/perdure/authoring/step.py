@@ -50,6 +50,7 @@ def step(
     timeout: Duration = "10s",
     at_most_once: bool = False,
     reconcile: Callable[[], R | Awaitable[R]] | None = None,
+    summary: str = "",
 ) -> Coroutine[object, None, R]: ...
 @overload
 def step(
@@ -61,6 +62,7 @@ def step(
     timeout: Duration = "10s",
     at_most_once: bool = False,
     reconcile: Callable[[], R | Awaitable[R]] | None = None,
+    summary: str = "",
 ) -> Coroutine[object, None, R]: ...
 @overload
 def step(
@@ -72,6 +74,7 @@ def step(
     timeout: Duration = "10s",
     at_most_once: bool = False,
     reconcile: Callable[[], R | Awaitable[R]] | None = None,
+    summary: str = "",
 ) -> Coroutine[object, None, R]: ...
 @overload
 def step(
@@ -83,6 +86,7 @@ def step(
     timeout: Duration = "10s",
     at_most_once: bool = False,
     reconcile: Callable[[], R | Awaitable[R]] | None = None,
+    summary: str = "",
 ) -> Coroutine[object, None, R]: ...
 def step(  # type: ignore[misc]
     name: str,
@@ -93,6 +97,7 @@ def step(  # type: ignore[misc]
     timeout: Duration = "10s",
     at_most_once: bool = False,
     reconcile: Callable[[], Any] | None = None,
+    summary: str = "",
 ) -> Coroutine[object, None, Any]:
     """Run a function in the engine's process, and record its result; it needs no decorator.
 
@@ -116,6 +121,7 @@ def step(  # type: ignore[misc]
         reconcile: looks up the outcome of an interrupted attempt; takes no arguments. It returns
             the result, or raises `errors.NotDone`: then the function is run again. Without it, an
             interrupted step fails.
+        summary: one line for people, at most 1 KiB.
 
     Raises:
         errors.ActivityFailed: it raised, and its retries ended; a `Failure` of yours is raised as
@@ -136,7 +142,7 @@ def step(  # type: ignore[misc]
         )
     uses = runtime.uses
     uses[name] = use = uses.get(name, 0) + 1
-    options = _options(name, retry, timeout, at_most_once=at_most_once, use=use)
+    options = _options(name, retry, timeout, at_most_once=at_most_once, use=use, summary=summary)
     try:
         found = InlineStep(name, call, fn, returns=returns_of(fn), reconcile=reconcile)
     except UsageError as error:
@@ -171,13 +177,13 @@ def _needs_arguments(fn: object) -> bool:
 
 
 def _options(
-    name: str, retry: Retry | None, timeout: Duration, *, at_most_once: bool, use: int
+    name: str, retry: Retry | None, timeout: Duration, *, at_most_once: bool, use: int, summary: str
 ) -> ActivityOptions:
     policy = _ONCE if at_most_once else _PLAIN
     options = ActivityOptions("", _TIMEOUT_US, policy, use=use, at_most_once=at_most_once)
-    if retry is None and timeout == "10s":  # the usual call
+    if retry is None and timeout == "10s" and not summary:  # the usual call
         return options
-    given: dict[str, Any] = {"timeout": timeout}
+    given: dict[str, Any] = {"timeout": timeout, "summary": summary}
     if retry is not None:
         given["retry"] = retry
     try:

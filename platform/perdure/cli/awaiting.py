@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from perdure.cli.printable import printable
 from perdure.errors import EngineUnavailable, NotClosed
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ async def awaited(handle: Handle[Any, Any], limit_s: float | None) -> Any:
                 raise NotClosed(f"workflow {handle.id!r} is still open: {why or 'it is about to end'}")
             if why and _gist(why) != _gist(said):
                 said = why
-                typer.echo(f"perdure: waiting for workflow {handle.id!r}: {why}", err=True)
+                typer.echo(printable(f"perdure: waiting for workflow {handle.id!r}: {why}"), err=True)
     finally:
         waiting.cancel()
         _library.removeFilter(_nothing)

@@ -7,12 +7,15 @@ import re
 from pathlib import Path
 from typing import Final
 
+from perdure.cli.printable import printable
+
 
 def one_line(error: BaseException) -> str:
     """The error's message without line breaks, with paths relative to the current directory; the
     name of its class if there is no message.
     """
-    return " ".join(str(error).split()).replace(f"{Path.cwd()}{os.sep}", "") or type(error).__name__
+    message = " ".join(str(error).split()).replace(f"{Path.cwd()}{os.sep}", "")
+    return printable(message) or type(error).__name__
 
 
 _NAMES: Final = "(if_running|if_closed|request_id|limit|after)"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from perdure.cli.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -65,7 +67,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     with console.capture() as captured:
         console.print(table)
@@ -74,11 +76,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print one name and value per line, without empty values."""
+    """Print one name and value per line, without empty values; the further lines of a value stand
+    below its first one.
+    """
     shown = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        typer.echo(f"{typer.style(name.ljust(width), bold=True)}  {value}")
+        first, *others = value.split("\n")
+        typer.echo(f"{typer.style(name.ljust(width), bold=True)}  {printable(first)}")
+        for line in others:
+            typer.echo(f"{'':{width}}  {printable(line)}".rstrip())
 
 
 def local_time(at_us: int) -> str:

@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from perdure.cli.output import Format, local_time, print_facts, print_json, print_table, utc_time
+from perdure.cli.printable import printable
 from perdure.client.description import begins_at
 from perdure.codec.wrapping import described_payload
 from perdure.model.failure import FailureInfo, described, explained, place_of, text_of
@@ -81,9 +82,11 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             ("ended", _shown(description.closed_at)),
             ("events", str(description.history_length)),
             ("attributes", _text(description.attributes) if description.attributes else ""),
+            ("memo", _text(description.memo) if description.memo else _payload(state.memo)),
             ("view", _text(description.view) if description.view is not None else _payload(state.view)),
             ("result", _payload(state.result)),
             ("reason", description.reason),
+            ("details", description.details),
         ]
     )
     if state.failure is not None:
@@ -96,30 +99,38 @@ def print_description(description: Description, state: WorkflowState, output: Fo
         begins = "begins" if compensation.is_backing_off else "began"
         doing = f"attempt {compensation.attempt} {begins} at {_shown(compensation.retry_at)}"
         doing += f"; it has failed since {_shown(compensation.since)} ({compensation.reason})"
-        typer.echo(f"waits for compensation {compensation.name}: {doing}")
+        _say(f"waits for compensation {compensation.name}: {doing}")
     for activity in description.activities:
-        name = f'{activity.name} "{activity.summary}"' if activity.summary else activity.name
+        name = f"{activity.name}{_quoted(activity.summary)}"
         doing = f"{activity.doing}, attempt {activity.attempt}"
         if activity.expires_at:
             doing += f", until {_shown(activity.expires_at)}"
         if activity.retry_at:
             doing += f", next at {_shown(activity.retry_at)}"
-        typer.echo(f"waits for activity {name}: {doing}{f' ({activity.reason})' if activity.reason else ''}")
+        _say(f"waits for activity {name}: {doing}{f' ({activity.reason})' if activity.reason else ''}")
     for timer in description.timers:
-        typer.echo(f"waits for timer {timer.number}: fires at {_shown(timer.fires_at)}")
+        _say(f"waits for timer {timer.number}{_quoted(timer.summary)}: fires at {_shown(timer.fires_at)}")
     for child in description.children:
-        typer.echo(f"waits for child {child.workflow_id}: since {_shown(child.since)}")
+        _say(f"waits for child {child.workflow_id}{_quoted(child.summary)}: since {_shown(child.since)}")
     for update in description.updates:
-        typer.echo(f"waits for update {update.name} to end: since {_shown(update.since)}")
+        _say(f"waits for update {update.name} to end: since {_shown(update.since)}")
     for token in description.tokens:
         until = f"until {_shown(token.expires_at)}" if token.expires_at else "without a timeout"
-        typer.echo(f"waits for token {token.name or token.number}: since {_shown(token.since)}, {until}")
+        _say(f"waits for token {token.name or token.number}: since {_shown(token.since)}, {until}")
     for message in description.messages:
-        typer.echo(f"waits for an answer of workflow {message.workflow_id}: since {_shown(message.since)}")
+        _say(f"waits for an answer of workflow {message.workflow_id}: since {_shown(message.since)}")
     for each in description.others:
         since = f", since {_shown(each.since)}" if each.since else ""
         until = f", until {_shown(each.until)}" if each.until else ""
-        typer.echo(f"waits for {each.kind} {each.name or each.number}{since}{until}")
+        _say(f"waits for {each.kind} {each.name or each.number}{since}{until}")
+
+
+def _quoted(summary: str) -> str:
+    return f' "{summary}"' if summary else ""
+
+
+def _say(line: str) -> None:
+    typer.echo(printable(line))
 
 
 def print_history(records: Sequence[EventRecord], output: Format) -> None:
@@ -161,6 +172,8 @@ def _state(state: WorkflowState) -> dict[str, Any]:
         "begins_at": utc_time(begins_at(state)),
         "view": _raw(state.view),
         "attributes": _raw(state.attributes),
+        "memo": _raw(state.memo),
+        "details": state.details or None,
         "result": _raw(state.result),
         "failure": failure_json(state.failure) if state.failure else None,
         "reason": state.reason,

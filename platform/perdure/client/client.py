@@ -26,11 +26,12 @@ from perdure.client.tokens import fail, resolve
 from perdure.model import commands as cm
 from perdure.model.duration import Duration
 from perdure.model.limits import fault_of_id
+from perdure.model.memo import encoded_memo
 from perdure.model.runtime import misuse
 from perdure.model.validation import require_valid
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from datetime import datetime
 
     from perdure.app import App
@@ -106,6 +107,7 @@ class Client(Jobs):
         start_at: datetime | None = None,
         timeout: Duration | None = None,
         attributes: dict[str, Any] | None = None,
+        memo: Mapping[str, Any] | None = None,
         request_id: str | None = None,
     ) -> Client:
         """The same client, with options for the starts made through it.
@@ -121,11 +123,14 @@ class Client(Jobs):
             timeout: the longest that the code may take, from when it begins; then the status is
                 `timed_out`.
             attributes: JSON values for finding it.
+            memo: facts that the run keeps, by name: `workflow.memo` and `describe` read them; at
+                most 8 KiB, encoded by the codec.
             request_id: repeated starts with the same request id act once; by default every call is
                 a new request.
 
         Raises:
-            errors.UsageError: an option is invalid.
+            errors.UsageError: an option is invalid. PayloadError: of the memo or the attributes,
+                something cannot be encoded, or they are too large.
         """
         start_options = encoded_options(
             if_running=if_running,
@@ -134,6 +139,7 @@ class Client(Jobs):
             start_at=start_at,
             timeout=timeout,
             attributes=attributes,
+            memo=encoded_memo(self._payloads, memo),
             request_id=request_id,
         )
         client = copy(self)
@@ -275,12 +281,14 @@ class Client(Jobs):
             errors.WorkflowNotFound: no workflow with this id was ever started.
         """
         state = await self._state(id)
-        view = None
+        view = memo = None
         with suppress(errors.ValueUnavailable):
             view = self._payloads.decode(state.view, Any, what="the view") if state.view else None
+        with suppress(errors.ValueUnavailable):
+            memo = self._payloads.decode(state.memo, dict[str, Any], what="the memo") if state.memo else {}
         attributes: dict[str, Any] = json.decode(state.attributes) if state.attributes else {}
         return await self._transport.read(
-            lambda reader: describe(state, run_of(state, reader), view, attributes, self._opened)
+            lambda reader: describe(state, run_of(state, reader), view, attributes, self._opened, memo=memo)
         )
 
     async def history(self, id: str, run_id: str = "") -> list[EventRecord]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from perdure.codec.readable import Open, as_it_is
 from perdure.codec.records import decode_event_record
 from perdure.core.machines.compensation import Compensations
+from perdure.core.machines.timer import summaries_of
 from perdure.core.run import fold
 from perdure.core.state import ActivityState, ActivityStatus
 from perdure.model.failure import described
@@ -62,10 +63,17 @@ class PendingActivity:
 
 @dataclass(frozen=True, slots=True)
 class PendingTimer:
-    """A timer of the code."""
+    """A timer of the code.
+
+    Attributes:
+        number: its number in the run, from 1.
+        fires_at: when it fires.
+        summary: one line for people, as the code gave it; else empty.
+    """
 
     number: int
     fires_at: datetime
+    summary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +84,13 @@ class PendingRun:
         number: the number of the child or message in the run, from 1.
         workflow_id: of the other workflow.
         since: when it was asked for.
+        summary: of a child, one line for people, as the code gave it; else empty.
     """
 
     number: int
     workflow_id: str
     since: datetime
+    summary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +188,9 @@ class Description:
         compensations: compensations of sagas that have failed and are tried again.
         others: its waits of all other kinds; likewise.
         begins_at: when its code begins, if its start is delayed; else None.
+        memo: of its start, as JSON values; None when a codec has encoded it that is not configured
+            here.
+        details: what its code says about it, Markdown; empty: nothing.
     """
 
     workflow_id: str
@@ -202,6 +215,8 @@ class Description:
     compensations: tuple[PendingCompensation, ...] = ()
     others: tuple[PendingOther, ...] = ()
     begins_at: datetime | None = None
+    memo: dict[str, Any] | None = None
+    details: str = ""
 
 
 LISTED: Final = frozenset(
@@ -253,6 +268,8 @@ def describe(
     view: Any,
     attributes: dict[str, Any],
     opened: Open = as_it_is,
+    *,
+    memo: dict[str, Any] | None = None,
 ) -> Description:
     """Describe a run.
 
@@ -262,14 +279,16 @@ def describe(
         view: the decoded view.
         attributes: the decoded attributes.
         opened: decodes what a codec has encoded of a failure.
+        memo: the decoded memo.
     """
     failure = opened(state.failure) if state.failure else None
     reason = "; ".join(filter(None, (described(failure) if failure else "", state.reason)))
     if run is None:
         timers = {each.number: each.due_at for each in state.waits if each.kind == "timer"}
+        summaries = {each.number: each.summary for each in state.waits if each.kind == "timer"}
         activities: tuple[PendingActivity, ...] = ()
     else:
-        timers, abandoned = run.timers, run.abandoned or ()
+        timers, summaries, abandoned = run.timers, summaries_of(run), run.abandoned or ()
         open_ = (each for each in run.activities.values() if each.number not in abandoned)
         activities = tuple(_pending(each, run, opened) for each in open_)
     return Description(
@@ -286,7 +305,7 @@ def describe(
         reason=reason,
         activities=activities,
         timers=tuple(
-            PendingTimer(number, moment(at))
+            PendingTimer(number, moment(at), summaries.get(number, ""))
             for number, at in sorted(timers.items(), key=lambda each: each[1])
         ),
         children=_others(state, "child"),
@@ -320,6 +339,8 @@ def describe(
             if each.kind not in LISTED
         ),
         begins_at=moment(at) if (at := begins_at(state)) else None,
+        memo=memo,
+        details=state.details,
     )
 
 
@@ -345,7 +366,7 @@ def _compensations(run: RunState) -> Iterator[PendingCompensation]:
 
 def _others(state: WorkflowState, kind: str) -> tuple[PendingRun, ...]:
     return tuple(
-        PendingRun(each.number, each.name, moment(each.scheduled_at))
+        PendingRun(each.number, each.name, moment(each.scheduled_at), each.summary)
         for each in state.waits
         if each.kind == kind
     )

@@ -268,6 +268,8 @@ def size_of(state: WorkflowState) -> int:
         len(state.view)
         + len(state.result)
         + len(state.attributes)
+        + len(state.memo)
+        + len(state.details)
         + (len(failure.fields) if failure is not None else 0)
     )
 

@@ -23,6 +23,7 @@ def encoded_options(
     start_at: datetime | None,
     timeout: Duration | None,
     attributes: dict[str, Any] | None,
+    memo: bytes,
     request_id: str | None,
 ) -> dict[str, Any]:
     """Check the options and encode them; see `Client.options`.
@@ -46,6 +47,7 @@ def encoded_options(
         "start_at": moment_us(start_at, "start_at") if start_at is not None else 0,
         "timeout_us": microseconds(timeout) if timeout is not None else 0,
         "attributes": encoded_attributes(attributes) if attributes else b"",
+        "memo": memo,
     }
     if request_id is not None:
         fields["request_id"] = request_id

@@ -23,7 +23,7 @@ from perdure.app import NO_APP
 from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from perdure.activity import Activity
@@ -247,6 +247,7 @@ class SyncClient:
         start_at: datetime | None = None,
         timeout: Duration | None = None,
         attributes: dict[str, Any] | None = None,
+        memo: Mapping[str, Any] | None = None,
         request_id: str | None = None,
     ) -> SyncClient:
         """See `Client.options`."""
@@ -257,6 +258,7 @@ class SyncClient:
             start_at=start_at,
             timeout=timeout,
             attributes=attributes,
+            memo=memo,
             request_id=request_id,
         )
         return SyncClient(client, self._thread)

@@ -75,8 +75,11 @@ def _in_words(found: Description) -> str:
         for each in found.compensations
     ]
     waits += [_activity(each, found.updated_at) for each in found.activities]
-    waits += [f"a timer, until {timer.fires_at.isoformat(' ', 'seconds')}" for timer in found.timers[:1]]
-    waits += [f"its child {child.workflow_id}" for child in found.children[:1]]
+    waits += [
+        f"a timer{_quoted(timer.summary)}, until {timer.fires_at.isoformat(' ', 'seconds')}"
+        for timer in found.timers[:1]
+    ]
+    waits += [f"its child {child.workflow_id}{_quoted(child.summary)}" for child in found.children[:1]]
     waits += [
         f"token {repr(token.name) if token.name else token.number}"
         + (f", until {token.expires_at.isoformat(' ', 'seconds')}" if token.expires_at else "")
@@ -92,9 +95,13 @@ def _in_words(found: Description) -> str:
     )
 
 
+def _quoted(summary: str) -> str:
+    return f' "{summary}"' if summary else ""
+
+
 def _activity(activity: PendingActivity, since: datetime) -> str:
     what = f"{'step' if not activity.queue else 'activity'} {activity.name}"
-    what += f' "{activity.summary}"' if activity.summary else ""
+    what += _quoted(activity.summary)
     reason = f" ({activity.reason})" if activity.reason else ""
     if activity.retry_at is not None:
         at = activity.retry_at.isoformat(" ", "seconds")

@@ -25,7 +25,15 @@ from perdure.codec.frames import FRAMED, unframed
 from perdure.errors import UndecodableRecord
 from perdure.model.commands import AnyCommand, StartWorkflow
 from perdure.model.dead_letters import DeadLetter, RecordHeader
-from perdure.model.events import AnyEvent, CarriedRequest, CarriedToken, EventRecord, WorkflowStarted
+from perdure.model.events import (
+    AnyEvent,
+    CarriedRequest,
+    CarriedToken,
+    ChildRequested,
+    EventRecord,
+    TimerStarted,
+    WorkflowStarted,
+)
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.replies import AnyReply
@@ -178,6 +186,9 @@ _RARE: Final[dict[type[Struct], tuple[tuple[str, str], ...]]] = {
     StartWorkflow: (("if_running", ""),),
     WorkflowStarted: (("timeout_us", "trace"), ("parent", "")),
     ActivityOptions: (("idempotency_key", ""),),
+    TimerStarted: (("summary", ""),),
+    ChildRequested: (("summary", ""),),
+    Wait: (("summary", ""),),
     WorkflowState: (("attributes", "reason"), ("parent", "")),
     Task: (("details", "details"), ("trace", "")),
 }

@@ -116,7 +116,7 @@ class JsonPayloads:
         except (UnicodeDecodeError, RecursionError) as error:
             raise PayloadError(f"{what}: the arguments are not valid JSON: {error}") from None
 
-    def encode(self, value: object, annotation: Any = UNKNOWN, *, what: str) -> bytes:
+    def encode(self, value: object, annotation: Any = UNKNOWN, *, what: str, most: int = 0) -> bytes:
         """See the port."""
         try:
             if annotation is UNKNOWN:
@@ -125,8 +125,8 @@ class JsonPayloads:
                 data = to_json_as(value, annotation) if self._validates else encoder_for(annotation)(value)
         except PayloadError as error:
             raise type(error)(f"{what} {error}") from None
-        if len(data) > self._limit:
-            raise _too_large(f"{what} is", len(data), self._limit, "")
+        if len(data) > (limit := most or self._limit):
+            raise _too_large(f"{what} is", len(data), limit, "")
         return self._wrapped(data, what) if self._wraps else data
 
     def decode(self, payload: bytes, annotation: Any, *, what: str) -> Any:

@@ -17,6 +17,7 @@ from perdure.core.machines import (
     attributes,
     child,
     compensation,
+    details,
     lifecycle,
     message,
     patch,
@@ -49,6 +50,7 @@ MACHINES: Final[tuple[Machine, ...]] = (
     patch.MACHINE,
     token.MACHINE,
     attributes.MACHINE,
+    details.MACHINE,
     stream.MACHINE,
 )
 """All machines, in the order in which `waits_of` lists the waits of a run."""

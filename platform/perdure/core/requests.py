@@ -35,7 +35,8 @@ def of_start(start: ev.WorkflowStarted | cm.StartWorkflow) -> int:
     """Identity of a start, for detecting repeats. The delay is not part of it: "in an hour" is
     another time at each repeat.
     """
-    return hash((start.type, _plain(start.input), start.attributes, start.timeout_us))
+    memo = _plain(start.memo) if start.memo else b""
+    return hash((start.type, _plain(start.input), start.attributes, start.timeout_us, memo))
 
 
 def of_signal(name: str, payload: bytes) -> int:

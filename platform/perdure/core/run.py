@@ -144,6 +144,8 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
         input_partition=run.input_partition,
         input_offset=run.input_offset,
         parent=addresses.workflow_of(run.started.parent) if run.started.parent else "",
+        memo=run.started.memo,
+        details=run.details,
     )
 
 

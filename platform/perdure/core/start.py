@@ -100,6 +100,7 @@ def started_event(
         parent=command.reply_to if _is_of_parent(command.reply_to) else "",
         version=version,
         context=command.context,
+        memo=command.memo,
     )
 
 
@@ -149,6 +150,7 @@ def continued_event(
         context=before.context,
         tokens=tokens,
         requests=carried(run.requests),
+        memo=before.memo,
     )
 
 

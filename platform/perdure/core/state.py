@@ -206,6 +206,7 @@ class RunState:
             each activity, by number; None when there was none.
         parts: the state of machines that few runs use, by its class (`part`); None: there is none.
         uncompensated: the message about compensations that failed; empty: none did.
+        details: what the code says about the run, for operators.
         cancels: how often a cancellation was recorded.
         cancelled_at: the last time, microseconds.
         requests: kind and id of each recorded request but the start, also of the runs before, to
@@ -233,6 +234,7 @@ class RunState:
         "cancels",
         "children",
         "closed_at",
+        "details",
         "ended_updates",
         "failure",
         "input_offset",
@@ -290,6 +292,7 @@ class RunState:
         self.later: dict[int, LaterState] | None = None
         self.parts: dict[type[Any], Any] | None = None
         self.uncompensated = ""
+        self.details = ""
         self.cancels = 0
         self.cancelled_at = 0
         self.input_partition = self.input_offset = -1

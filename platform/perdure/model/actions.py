@@ -41,10 +41,11 @@ class AbandonActivity(Action, frozen=True):
 
 
 class StartTimer(Action, frozen=True):
-    """`number` counts the run's timers from 1."""
+    """`number` counts the run's timers from 1; `summary` is one line for people."""
 
     number: int
     fires_at: int
+    summary: str = ""
 
 
 class CancelTimer(Action, frozen=True):
@@ -72,6 +73,8 @@ class StartChild(Action, frozen=True):
     if_closed: str
     timeout_us: int
     start_at: int = 0
+    summary: str = ""
+    memo: bytes = b""
 
 
 class CancelChild(Action, frozen=True):
@@ -97,6 +100,12 @@ class SetAttributes(Action, frozen=True):
 
     number: int
     values: bytes
+
+
+class SetDetails(Action, frozen=True):
+    """As of `DetailsSet`."""
+
+    text: str
 
 
 class ContinueAsNew(Action, frozen=True):
@@ -184,4 +193,5 @@ AnyAction = (
     | RetryCompensation
     | CompleteCompensation
     | FailCompensation
+    | SetDetails
 )

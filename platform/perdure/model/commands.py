@@ -53,7 +53,8 @@ class StartWorkflow(Change, frozen=True, kw_only=True):
     that was open and is attached to, gets the signal, in the same command. With an `update_name`
     it is update-with-start, and the answer is that to the update. `context` is JSON of an
     object, or empty, as in `perdure.context`. The code begins after `delay_us`, or at `start_at`
-    (microseconds since 1970; 0: now), whichever is later.
+    (microseconds since 1970; 0: now), whichever is later. `memo` is a payload, an object; empty:
+    none.
     """
 
     type: str
@@ -70,6 +71,7 @@ class StartWorkflow(Change, frozen=True, kw_only=True):
     update_input: bytes = b"[]"
     context: bytes = b""
     start_at: int = 0
+    memo: bytes = b""
 
 
 class SignalWorkflow(Change, frozen=True, kw_only=True):

@@ -54,8 +54,8 @@ class WorkflowStarted(Event, frozen=True):
     workflow that it is a child of (`model.addresses.Workflow`), empty when it has none. A run that
     continues another has that one's id in `continued_from`, and the id of the first in
     `first_run_id`. `version` is that of the type; 0: the first one. `context` is that of the start,
-    as in `perdure.context`. `tokens` and `requests` are those of the runs before that this one
-    knows.
+    as in `perdure.context`; `memo` too, a payload, an object or empty. `tokens` and `requests` are
+    those of the runs before that this one knows.
     """
 
     type: str
@@ -75,6 +75,7 @@ class WorkflowStarted(Event, frozen=True):
     context: bytes = b""
     tokens: tuple[CarriedToken, ...] = ()
     requests: tuple[CarriedRequest, ...] = ()
+    memo: bytes = b""
 
 
 class WorkflowBegun(Event, frozen=True):
@@ -224,10 +225,11 @@ class ActivityAbandoned(Event, frozen=True):
 
 
 class TimerStarted(Event, frozen=True):
-    """`number` counts the run's timers from 1."""
+    """`number` counts the run's timers from 1; `summary` is one line for people."""
 
     number: int
     fires_at: int
+    summary: str = ""
 
 
 class TimerFired(Event, frozen=True):
@@ -277,7 +279,8 @@ class ChildRequested(Event, frozen=True):
 
     `on_close` says what happens to the child when this run closes: `cancel`, `terminate` or
     `abandon`; an abandoned child does not answer when it ends. Its code begins at `start_at`,
-    microseconds since 1970; 0: immediately.
+    microseconds since 1970; 0: immediately. `summary` is one line for people,
+    `memo` that of the child's start.
     """
 
     number: int
@@ -288,6 +291,8 @@ class ChildRequested(Event, frozen=True):
     if_closed: str = "start"
     timeout_us: int = 0
     start_at: int = 0
+    summary: str = ""
+    memo: bytes = b""
 
 
 class ChildStarted(Event, frozen=True):
@@ -481,6 +486,14 @@ class CompensationFailed(Event, frozen=True, gc=True):
     attempts: int
 
 
+class DetailsSet(Event, frozen=True):
+    """The code has said something else about its run, for operators: Markdown; empty: nothing.
+    Ignored by replay.
+    """
+
+    text: str
+
+
 AnyEvent = (
     WorkflowStarted
     | WorkflowBegun
@@ -533,6 +546,7 @@ AnyEvent = (
     | CompensationAttemptFailed
     | CompensationCompleted
     | CompensationFailed
+    | DetailsSet
 )
 
 TERMINAL: Final = (

@@ -130,13 +130,14 @@ class Payloads(Protocol):
         """
         ...
 
-    def encode(self, value: object, annotation: Any = UNKNOWN, *, what: str) -> bytes:
+    def encode(self, value: object, annotation: Any = UNKNOWN, *, what: str, most: int = 0) -> bytes:
         """Encode one value.
 
         Args:
             value: your value.
             annotation: the annotation that decodes it; `UNKNOWN` if only the reader knows it.
             what: for messages.
+            most: the limit of its JSON, bytes; 0: that of any payload.
 
         Raises:
             PayloadError: it cannot be encoded, would change when decoded by the annotation, or is

@@ -74,12 +74,16 @@ class ChildOptions(NamedTuple):
         if_closed: what to do when the id belongs to a run that has ended.
         timeout_us: the longest that the child may run, microseconds; 0: no limit.
         start_at: when its code begins, microseconds since 1970; 0: immediately.
+        summary: one line for people.
+        memo: facts that the child keeps, by name; None: it has no memo.
     """
 
     on_close: OnClose = "cancel"
     if_closed: IfClosed = "start"
     timeout_us: int = 0
     start_at: int = 0
+    summary: str = ""
+    memo: Mapping[str, Any] | None = None
 
 
 class Child:
@@ -150,11 +154,13 @@ class WorkflowLoop:
 
     Attributes:
         runtime: the services for the run's code.
+        summary: of the timers that are started now, one line for people; empty: they have none.
     """
 
     __slots__ = ()
 
     runtime: WorkflowRuntime
+    summary: str
 
 
 class WorkflowRuntime:
@@ -185,6 +191,9 @@ class WorkflowRuntime:
     it."""
     main: Any
     """The task of the run itself."""
+    notes: Any
+    """Facts of the run for people: `memo()` returns its memo, `memo_value(name, annotation)` one
+    value of it; `details` is the text about the run, and `set_details(text)` sets it."""
     handlers: Any
     """The running handlers; `are_finished` says whether there are none."""
     uses: dict[str, int]

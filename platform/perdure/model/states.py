@@ -47,6 +47,7 @@ class Wait(Struct, array_like=True, frozen=True, gc=False):
             others.
         due_at: when the timer fires, the token expires, or the next attempt is made; 0 while an
             attempt is dispatched, and for a token without a deadline.
+        summary: of a timer or child, one line for people, as the code gave it; else empty.
     """
 
     kind: str
@@ -55,6 +56,7 @@ class Wait(Struct, array_like=True, frozen=True, gc=False):
     attempt: int = 0
     scheduled_at: int = 0
     due_at: int = 0
+    summary: str = ""
 
 
 class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
@@ -74,6 +76,8 @@ class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
         input_partition: the partition of the last command that it reflects; -1: none.
         input_offset: the offset of that command.
         parent: the workflow id of its parent; empty when it has none.
+        memo: payload, an object: the memo of its start; empty when it has none.
+        details: what the code says about the run, for operators: Markdown; empty: nothing.
     """
 
     workflow_id: str
@@ -93,3 +97,5 @@ class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
     input_partition: int = -1
     input_offset: int = -1
     parent: str = ""
+    memo: bytes = b""
+    details: str = ""

@@ -15,9 +15,11 @@ from perdure.model.failure import FAILURE_BYTES, size_of
 from perdure.model.limits import (
     ATTRIBUTES_BYTES,
     ID_BYTES,
+    MEMO_BYTES,
     PAYLOAD_BYTES,
     fault_of_context,
     fault_of_id,
+    fault_of_memo,
     fault_of_reason,
 )
 from perdure.model.replies import Refusal
@@ -76,6 +78,8 @@ def _of_start(command: cm.StartWorkflow) -> Fault | None:
         return Fault("limit", f"the attributes are {size} bytes long, the limit is {ATTRIBUTES_BYTES}")
     if command.context and (text := fault_of_context(command.context)):
         return Fault("bad_input", text)
+    if command.memo and (text := fault_of_memo(command.memo)):
+        return Fault("limit" if len(command.memo) > MEMO_BYTES else "bad_input", text)
     if fault := _of_payload(command.input, "workflow", command.type):
         return fault
     if not (0 <= command.delay_us <= LONGEST_US and 0 <= command.timeout_us <= LONGEST_US):

@@ -27,6 +27,7 @@ from perdure.replay.execution import Execution
 from perdure.replay.handlers import handle, raising
 from perdure.replay.loop import RunLoop
 from perdure.replay.matching import Matching
+from perdure.replay.notes import Notes
 from perdure.replay.read_only import reading
 from perdure.replay.reads import answer, seen
 from perdure.replay.recorded_values import arguments
@@ -112,7 +113,7 @@ class LiveRun:
         self.runtime = RunRuntime(loop, seed, payloads, self._info, definition, secret=secret, rules=rules)
         self.runtime.carried = started.tokens
         self._execution = Execution(loop, definition, payloads, rules)
-        self.runtime.handlers = self._execution.handlers
+        self.runtime.handlers, self.runtime.memo = self._execution.handlers, started.memo
 
     # ---- driven by the engine
 
@@ -185,7 +186,7 @@ class LiveRun:
                     matching.suspended(is_suspended=kind is ev.WorkflowSuspended)
                 event_id += 1
         self.loop.replaying = False
-        return matching.left_over(event_id)
+        return _left_over(matching, event_id, self.runtime.used_notes)
 
     def query(self, name: str, payload: bytes) -> bytes:
         """The encoded answer of a query.
@@ -306,6 +307,14 @@ def _loop_of(run_id: str, started: ev.WorkflowStarted) -> RunLoop:
 
 _AHEAD: Final = frozenset({ev.PatchApplied, ev.TokenIssued, ev.WorkflowSuspended, ev.WorkflowResumed})
 _NAMES: Final = sorted(kind.__name__ for kind in _AHEAD)
+
+
+def _left_over(matching: Matching, event_id: int, notes: Notes | None) -> list[ac.AnyAction]:
+    """The actions beyond the history, whose next event would be `event_id`."""
+    wanted = matching.left_over(event_id)
+    if notes is None or not matching.is_suspended:
+        return wanted
+    return [*notes.replayed(), *wanted]
 
 
 def _look_ahead(runtime: RunRuntime, records: Iterable[ev.EventRecord]) -> Streams | None:

@@ -44,6 +44,7 @@ class RunLoop(RefusingLoop):
         runtime: the services for workflow code.
         now: microseconds since 1970, set before each activation.
         attributes: those of the start, JSON of an object, or empty.
+        summary: of the timers that are started now, one line for people.
         actions: requests of the code; the driver takes them after every `run()`.
         timers: the timers that the code waits for.
         context: the context of plain functions, and of tasks that are not started by a task; it is
@@ -76,6 +77,7 @@ class RunLoop(RefusingLoop):
         "replaying",
         "run_id",
         "runtime",
+        "summary",
         "timers",
     )
 
@@ -84,7 +86,7 @@ class RunLoop(RefusingLoop):
     def __init__(self, run_id: str, log: Callable[[dict[str, Any]], None] | None = None) -> None:
         self.run_id = run_id
         self.now = 0
-        self.attributes = b""
+        self.attributes, self.summary = b"", ""
         self.actions = Actions()
         self.timers: Pending[TimerHandle] = Pending(self.actions, StartTimer, CancelTimer)
         self.replaying = False
@@ -206,7 +208,7 @@ class RunLoop(RefusingLoop):
         if self.is_evicted:
             return TimerHandle(callback, args, context, timers, number=0, when=when)
         timers.count = number = timers.count + 1
-        self.actions.items.append(StartTimer(number, max(deadline, self.now)))
+        self.actions.items.append(StartTimer(number, max(deadline, self.now), self.summary))
         timers.waiting[number] = handle = TimerHandle(
             callback, args, context, timers, number=number, when=when
         )

@@ -25,16 +25,19 @@ class Matching:
     Args:
         run_id: for messages.
         streams: of a run that the history leaves suspended; None for all others.
+
+    Attributes:
+        is_suspended: the run is suspended after the last event that was read.
     """
 
-    __slots__ = ("_is_suspended", "_open", "_run_id", "_streams", "_wanted")
+    __slots__ = ("_open", "_run_id", "_streams", "_wanted", "is_suspended")
 
     def __init__(self, run_id: str, streams: Streams | None = None) -> None:
         self._run_id = run_id
         self._streams = streams
         self._wanted: deque[ac.AnyAction] = deque()
         self._open: set[tuple[type[ev.Event], int]] = set()
-        self._is_suspended = False
+        self.is_suspended = False
 
     def before(self, event_id: int, event: ev.AnyEvent) -> None:
         """Check, before the code is shown an event, that all its actions were matched.
@@ -43,8 +46,8 @@ class Matching:
             errors.ReplayError: the code has an action that is not recorded.
         """
         if self._streams is not None:
-            self._streams.turn(was_suspended=self._is_suspended)
-        if self._wanted and not self._is_suspended:
+            self._streams.turn(was_suspended=self.is_suspended)
+        if self._wanted and not self.is_suspended:
             self._drop_void()
             if self._wanted:
                 self._diverged(event_id, event, self._wanted[0])
@@ -73,7 +76,7 @@ class Matching:
         """Note that the run was suspended here, so the code has not seen the following events, or
         that it resumed.
         """
-        self._is_suspended = is_suspended
+        self.is_suspended = is_suspended
         if self._streams is not None and not is_suspended:
             self._streams.resumed()
 
@@ -85,7 +88,7 @@ class Matching:
         """
         if self._streams is not None:
             self._streams.end()
-        if not self._is_suspended:
+        if not self.is_suspended:
             left = next((action for action in self._wanted if not self._is_void(action)), None)
             if left is not None:
                 self._diverged(event_id, None, left)

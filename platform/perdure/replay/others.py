@@ -11,6 +11,7 @@ from perdure import errors
 from perdure.model import events as ev
 from perdure.model.actions import CancelChild, SendMessage, StartChild
 from perdure.model.failure import described
+from perdure.model.memo import encoded_memo
 from perdure.model.refusals import error_of
 from perdure.model.runtime import Child
 from perdure.model.states import Status
@@ -66,10 +67,24 @@ class OtherRuns:
         what = f"workflow {workflow.name!r}"
         try:
             payload = self._payloads.encode_arguments(workflow.run_fn, args, kwargs, what=what)
+            memo = encoded_memo(self._payloads, options.memo)
         except errors.UsageError as error:
             raise loop.misuse(error) from None
         self._count = number = self._count + 1
-        loop.actions.items.append(StartChild(number, workflow_id, workflow.name, payload, *options))
+        loop.actions.items.append(
+            StartChild(
+                number,
+                workflow_id,
+                workflow.name,
+                payload,
+                on_close=options.on_close,
+                if_closed=options.if_closed,
+                timeout_us=options.timeout_us,
+                start_at=options.start_at,
+                summary=options.summary,
+                memo=memo,
+            )
+        )
         child = self._children[number] = Child(
             number,
             workflow,

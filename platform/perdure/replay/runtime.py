@@ -19,6 +19,7 @@ from perdure.replay.compensations import Compensations
 from perdure.replay.conditions import Condition
 from perdure.replay.deadlines import LATEST
 from perdure.replay.futures import ActionFuture, InertFuture, RunFuture, reject
+from perdure.replay.notes import Notes
 from perdure.replay.others import OtherRuns
 from perdure.replay.patches import Patches
 from perdure.replay.pending import Pending
@@ -58,7 +59,9 @@ class RunRuntime(WorkflowRuntime):
         definition: of the run's type.
         handlers: the handlers of signals and updates.
         main: the task of the run itself; None until it begins.
+        memo: that of its start, a payload, or empty.
         records: the number of the last record that was produced.
+        used_notes: as `notes`; None when the code has asked for none.
         used_streams: as `streams`; None when the code has written to none.
         uses: how often each name of an inline step was used.
     """
@@ -82,7 +85,9 @@ class RunRuntime(WorkflowRuntime):
         "definition",
         "handlers",
         "main",
+        "memo",
         "records",
+        "used_notes",
         "used_streams",
         "uses",
     )
@@ -117,6 +122,8 @@ class RunRuntime(WorkflowRuntime):
         self._patches: Patches | None = None
         self._tokens: Tokens | None = None
         self.carried: tuple[CarriedToken, ...] = ()
+        self.memo = b""
+        self.used_notes: Notes | None = None
         self.used_streams: Streams | None = None
         self._compensations: Compensations | None = None
         self.records = 0
@@ -164,6 +171,13 @@ class RunRuntime(WorkflowRuntime):
         if self.used_streams is None:
             self.used_streams = Streams(self._loop, self._payloads)
         return self.used_streams
+
+    @property
+    def notes(self) -> Notes:
+        """Its memo, and its details."""
+        if self.used_notes is None:
+            self.used_notes = Notes(self._loop, self._payloads, self.memo)
+        return self.used_notes
 
     @property
     def compensations(self) -> Compensations:

@@ -342,6 +342,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
 
 def test_a_start_has_its_options_and_values(client: FakeClient) -> None:
     options = ["--if-running", "attach", "--if-closed", "after_failure", "--delay", "2s", "--timeout", "1h"]
+    options += ["--memo", "ticket=7", "--memo", "by=Ada=Eva", "--memo", 'of={"a": [1]}']
     said = invoke("workflow", "start", "o-1", "Order", "7", "x y", '{"a": [1]}', *options, "--db", "a.db")
     assert said == "started o-1, run run-1\n"
     assert client.asked == [
@@ -352,6 +353,7 @@ def test_a_start_has_its_options_and_values(client: FakeClient) -> None:
             "delay": "2s",
             "start_at": None,
             "timeout": "1h",
+            "memo": {"ticket": 7, "by": "Ada=Eva", "of": {"a": [1]}},
         },
         ("o-1", "Order", [7, "x y", {"a": [1]}]),
     ]

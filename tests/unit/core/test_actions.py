@@ -37,6 +37,7 @@ ACTIONS: list[Any] = [
     ac.RetryCompensation(1, "refund", 1, FailureInfo("app:Sad"), NOW),
     ac.CompleteCompensation(1),
     ac.FailCompensation(1, "refund", FailureInfo("app:Sad"), 1),
+    ac.SetDetails("waits for **Ada**"),
 ]
 
 

@@ -45,6 +45,8 @@ WHOLE = WorkflowState(
     (),
     3,
     41,
+    memo=b'{"ticket":7}',
+    details="waits for **Ada**\nsince noon",
 )
 
 
@@ -74,6 +76,8 @@ def test_a_state_is_a_row_with_each_value_in_its_column() -> None:
         "result": '"result"',
         "failure": '{"type":"app:No","message":"no"}',
         "reason": "why",
+        "memo": '{"ticket":7}',
+        "details": "waits for **Ada**\\nsince noon",
         "input_partition": "3",
         "input_offset": "41",
         "is_exact": "t",
@@ -82,9 +86,11 @@ def test_a_state_is_a_row_with_each_value_in_its_column() -> None:
 
 
 def test_what_an_open_run_does_not_have_is_null() -> None:
-    bare = replace(WHOLE, closed_at=0, view=b"", attributes=b"", result=b"", failure=None)
+    bare = replace(
+        WHOLE, closed_at=0, view=b"", attributes=b"", result=b"", failure=None, memo=b"", details=""
+    )
     row = columns(state_line(bare))
-    assert [row[name] for name in ("closed_at", "view", "result", "failure")] == ["\\N"] * 4
+    assert [row[name] for name in ("closed_at", "view", "result", "failure", "memo")] == ["\\N"] * 5
     assert (row["attributes"], row["is_exact"]) == ("{}", "t")
 
 

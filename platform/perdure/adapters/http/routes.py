@@ -168,6 +168,8 @@ def _started(command: StartWorkflow) -> dict[str, Any]:
         options["attributes"] = msgspec.Raw(command.attributes)
     if command.context:
         options["context"] = msgspec.Raw(command.context)
+    if command.memo:
+        options["encoded_memo"] = _base64(command.memo)
     body: dict[str, Any] = {
         "type": command.type,
         "id": command.workflow_id,

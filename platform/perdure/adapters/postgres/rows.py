@@ -21,7 +21,7 @@ from perdure.model.states import WorkflowState
 STATE_COLUMNS: Final = (
     "workflow_id", "run_id", "type", "status", "started_at", "updated_at", "closed_at", "history_length",
     "view", "attributes", "waits",
-    "result", "failure", "reason", "input_partition", "input_offset", "is_exact", "record",
+    "result", "failure", "reason", "memo", "details", "input_partition", "input_offset", "is_exact", "record",
 )  # fmt: skip
 EVENT_COLUMNS: Final = (
     "workflow_id",
@@ -53,7 +53,15 @@ _raw: Final = msgspec.json.Decoder(msgspec.Raw)
 def state_line(state: WorkflowState) -> bytes:
     """A row of `workflows`."""
     texts = [
-        _text(each) for each in (state.workflow_id, state.run_id, state.type, str(state.status), state.reason)
+        _text(each)
+        for each in (
+            state.workflow_id,
+            state.run_id,
+            state.type,
+            str(state.status),
+            state.reason,
+            state.details,
+        )
     ]
     values = [
         _json(payload_json(state.view), is_null=_is_closed(state.view)),
@@ -61,10 +69,11 @@ def state_line(state: WorkflowState) -> bytes:
         _json(_encode([shown(wait) for wait in state.waits])),
         _json(payload_json(state.result), is_null=_is_closed(state.result)),
         _json(_encode(shown(state.failure)) if state.failure is not None else b""),
+        _json(payload_json(state.memo), is_null=_is_closed(state.memo)),
     ]
     is_exact = all(each[1] for each in texts) and all(each[1] for each in values)
-    view, attributes, waits, result, failure = (each[0] for each in values)
-    workflow_id, run_id, type_, status, reason = (each[0] for each in texts)
+    view, attributes, waits, result, failure, memo = (each[0] for each in values)
+    workflow_id, run_id, type_, status, reason, details = (each[0] for each in texts)
     return b"\t".join(
         (
             workflow_id,
@@ -81,6 +90,8 @@ def state_line(state: WorkflowState) -> bytes:
             result,
             failure,
             reason,
+            memo,
+            details,
             b"%d" % state.input_partition,
             b"%d" % state.input_offset,
             b"t" if is_exact else b"f",
@@ -92,7 +103,15 @@ def state_line(state: WorkflowState) -> bytes:
 def plain_state_line(state: WorkflowState) -> bytes:
     """The same for a state whose values PostgreSQL does not take: they are left to `record`."""
     bare = msgspec.structs.replace(
-        state, view=b"", attributes=b"", waits=(), result=b"", failure=None, reason=""
+        state,
+        view=b"",
+        attributes=b"",
+        waits=(),
+        result=b"",
+        failure=None,
+        reason="",
+        memo=b"",
+        details="",
     )
     line = state_line(bare).split(b"\t")
     line[-2:] = [b"f", _bytea(encode_state(state))]

@@ -43,12 +43,14 @@ _MOVE: Final = """UPDATE {s}.positions p SET next_offset = n.following, end_offs
     WHERE p.topic = n.topic AND p.partition = n.partition AND p.next_offset = n.expected AND p.owner = %s"""
 _STAGE: Final = "CREATE TEMP TABLE {name} (LIKE {{s}}.{table}) ON COMMIT DELETE ROWS"
 _PUT_STATES: Final = (
-    f"INSERT INTO {{s}}.workflows SELECT {', '.join(STATE_COLUMNS)} FROM pg_temp.incoming_states "  # noqa: S608 - names of ours
+    f"INSERT INTO {{s}}.workflows ({', '.join(STATE_COLUMNS)}) "  # noqa: S608 - names of ours
+    f"SELECT {', '.join(STATE_COLUMNS)} FROM pg_temp.incoming_states "
     "ON CONFLICT (workflow_id) DO UPDATE SET "
     f"{', '.join(f'{name} = excluded.{name}' for name in STATE_COLUMNS[1:])}"
 )
 _PUT_EVENTS: Final = (
-    f"INSERT INTO {{s}}.events SELECT {', '.join(EVENT_COLUMNS)} FROM pg_temp.incoming_events "  # noqa: S608 - names of ours
+    f"INSERT INTO {{s}}.events ({', '.join(EVENT_COLUMNS)}) "  # noqa: S608 - names of ours
+    f"SELECT {', '.join(EVENT_COLUMNS)} FROM pg_temp.incoming_events "
     "ON CONFLICT (workflow_id, run_id, event_id) DO UPDATE SET "
     f"{', '.join(f'{n} = excluded.{n}' for n in EVENT_COLUMNS[3:])}"
 )

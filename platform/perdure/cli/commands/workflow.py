@@ -61,6 +61,13 @@ def start(
         str, typer.Option(help='When the run begins: "2026-12-24T18:00:00+01:00", or with Z for UTC.')
     ] = "",
     timeout: Annotated[str, typer.Option(help="Timeout of the whole run.")] = "",
+    memo: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Fact that the run keeps, NAME=VALUE; the value is JSON or text. May be repeated.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
     db: DatabaseOption = DEFAULT_DB,
     app: AppOption = "",
     output: FormatOption = Format.TABLE,
@@ -74,6 +81,7 @@ def start(
         "delay": delay or None,
         "start_at": moment_of(start_at, "--start-at"),
         "timeout": timeout or None,
+        "memo": _pairs(memo, "--memo"),
     }
     arguments = values_of(values)
     handle = ask(db, app, lambda client: client.options(**options).start_by_name(id, type, arguments))
@@ -126,7 +134,9 @@ def list_(
     for each in status or ():
         _one_of("--status", each, tuple(Status))
     by: Any = {"sort": sort, "order": order, "where": where}  # checked by the query
-    query = ListQuery.of(type=type, status=status, id_prefix=prefix, attributes=_pairs(attribute), **by)
+    query = ListQuery.of(
+        type=type, status=status, id_prefix=prefix, attributes=_pairs(attribute, "--attribute"), **by
+    )
 
     async def read(client: Client) -> list[WorkflowState]:
         found: list[WorkflowState] = []
@@ -372,12 +382,12 @@ def moment_of(text: str, option: str) -> datetime | None:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
-def _pairs(texts: list[str] | None) -> dict[str, Any]:
+def _pairs(texts: list[str] | None, option: str) -> dict[str, Any]:
     pairs: dict[str, Any] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
         if not equals:
-            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--attribute")
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
         (pairs[name],) = values_of([value])
     return pairs
 

@@ -246,6 +246,7 @@ def _start_command(run: RunState, requested: ev.ChildRequested) -> cm.StartWorkf
         start_at=requested.start_at,
         trace=run.started.trace,
         context=run.started.context,
+        memo=requested.memo,
     )
 
 
@@ -307,6 +308,8 @@ def _request(run: RunState, action: ac.StartChild, token: Callable[[], str]) -> 
         if_closed=action.if_closed,
         timeout_us=action.timeout_us,
         start_at=action.start_at,
+        summary=action.summary,
+        memo=action.memo,
     )
 
 
@@ -320,7 +323,13 @@ def _is_same_child(event: ev.ChildRequested, action: ac.StartChild) -> bool:
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
     return [
-        Wait("child", child.requested.workflow_id, number, 0, child.requested_at)
+        Wait(
+            "child",
+            child.requested.workflow_id,
+            number,
+            scheduled_at=child.requested_at,
+            summary=child.requested.summary,
+        )
         for number, child in islice(run.children.items(), limit)
     ]
 

@@ -29,6 +29,10 @@ from perdure.model.states import Wait
 from perdure.model.timers import Timer, TimerKind
 
 
+class Summaries(dict[int, str]):
+    """The summaries of the armed timers that have one, by number."""
+
+
 class TimerStatus(IntEnum):
     """Status of a timer."""
 
@@ -52,6 +56,8 @@ def _fire(run: RunState, command: cm.FireTimer, stamp: Stamp) -> Decision:
 
 def _on_started(run: RunState, event: ev.TimerStarted, outbox: Outbox | None) -> None:
     run.timers[event.number] = event.fires_at
+    if event.summary:
+        run.part(Summaries)[event.number] = event.summary
     if outbox is not None:
         outbox.arm(_timer(run, event.number, event.fires_at))
 
@@ -62,6 +68,8 @@ def _on_ended(run: RunState, event: ev.TimerFired | ev.TimerCancelled, outbox: O
     status = TimerStatus.ARMED if event.number in run.timers else TimerStatus.FIRED
     TRANSITIONS[status, type(event)]
     fires_at = run.timers.pop(event.number)
+    if run.parts:
+        summaries_of(run).pop(event.number, None)
     if outbox is not None:
         outbox.disarm(_timer(run, event.number, fires_at))
 
@@ -71,6 +79,14 @@ def _close(run: RunState, outbox: Outbox | None) -> None:
         for number, fires_at in run.timers.items():
             outbox.disarm(_timer(run, number, fires_at))
     run.timers.clear()
+    if run.parts:
+        summaries_of(run).clear()
+
+
+def summaries_of(run: RunState) -> dict[int, str]:
+    """The summaries of its armed timers, by number; only those of timers that have one."""
+    found: dict[int, str] | None = run.parts.get(Summaries) if run.parts else None
+    return {} if found is None else found
 
 
 def _timer(run: RunState, number: int, fires_at: int) -> Timer:
@@ -78,7 +94,7 @@ def _timer(run: RunState, number: int, fires_at: int) -> Timer:
 
 
 def _start(run: RunState, action: ac.StartTimer, token: Callable[[], str]) -> ev.AnyEvent:
-    return ev.TimerStarted(action.number, action.fires_at)
+    return ev.TimerStarted(action.number, action.fires_at, action.summary)
 
 
 def _cancel(run: RunState, action: ac.CancelTimer, token: Callable[[], str]) -> ev.AnyEvent | None:
@@ -88,7 +104,11 @@ def _cancel(run: RunState, action: ac.CancelTimer, token: Callable[[], str]) -> 
 def _waits(run: RunState, limit: int) -> list[Wait]:
     """The timers that fire first."""
     timers = ((fires_at, number) for number, fires_at in run.timers.items())
-    return [Wait("timer", "", number, due_at=fires_at) for fires_at, number in nsmallest(limit, timers)]
+    summaries = summaries_of(run)
+    return [
+        Wait("timer", "", number, due_at=fires_at, summary=summaries.get(number, ""))
+        for fires_at, number in nsmallest(limit, timers)
+    ]
 
 
 MACHINE: Final = Machine(

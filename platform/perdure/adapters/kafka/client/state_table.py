@@ -297,7 +297,8 @@ class StateTable:
 
 def _size_of(state: WorkflowState) -> int:
     """About the bytes of memory that a state takes."""
-    return STATE_BYTES + len(state.view) + len(state.result) + len(state.attributes)
+    values = len(state.view) + len(state.result) + len(state.attributes) + len(state.memo)
+    return STATE_BYTES + values + len(state.details)
 
 
 def _too_large(topic: str, count: int, size: int) -> InfrastructureError:
