@@ -419,9 +419,9 @@ def test_a_state_shows_what_it_waits_for_and_why_it_failed() -> None:
     assert shown["waits"] == [
         {"kind": "activity", "name": "weigh", "number": 2, "attempt": 3,
             "scheduled_at": "1970-01-01T00:00:01.000000Z",
-         "due_at": "1970-01-01T00:00:02.000000Z"},
+         "due_at": "1970-01-01T00:00:02.000000Z", "summary": None},
         {"kind": "timer", "name": None, "number": 1, "attempt": None, "scheduled_at": None,
-            "due_at": "1970-01-01T00:00:03.000000Z"},
+            "due_at": "1970-01-01T00:00:03.000000Z", "summary": "until **noon**"},
     ]  # fmt: skip
 
 
