@@ -150,7 +150,7 @@ def mirror(
     No process of the namespace may run on the other Kafka in the meantime.
     """
     from perdure.adapters.kafka.admin.mirroring import Mirror, Round
-    from perdure.cli.lifecycle.signals import on_signals
+    from perdure.cli.lifecycle.signals import stop_on_signal
     from perdure.cli.options.kafka import place
 
     source, target = place(kafka, namespace, settings), place(to, namespace, to_settings)
@@ -168,7 +168,7 @@ def mirror(
                 + ("" if once else "; continuing, Ctrl-C stops")
             )
 
-    on_signals(lambda _: made.request_stop())
+    stop_on_signal(made.request_stop)
     made.run(once=once, done=done)
 
 

@@ -21,7 +21,7 @@ REFUSED: Final = 2
 
 
 def run_several(count: int, instance: str, metrics_port: int | None) -> None:
-    """Run until SIGINT or SIGTERM, which every process gets.
+    """Run until SIGINT or SIGTERM, which every process gets. A second one kills them.
 
     Args:
         count: the number of processes.
@@ -32,9 +32,16 @@ def run_several(count: int, instance: str, metrics_port: int | None) -> None:
         SystemExit: a process cannot start.
     """
     is_stopping = threading.Event()
+    processes: list[subprocess.Popen[bytes]] = []
 
-    on_signals(lambda _: is_stopping.set())
-    processes = [_start(index, instance, metrics_port) for index in range(count)]
+    def stop(_: int) -> None:
+        if is_stopping.is_set():
+            for process in processes:
+                process.kill()
+        is_stopping.set()
+
+    on_signals(stop)
+    processes += [_start(index, instance, metrics_port) for index in range(count)]
     code = 0
     while not is_stopping.wait(0.2):
         for index, process in enumerate(processes):

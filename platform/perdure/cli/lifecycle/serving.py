@@ -154,7 +154,7 @@ def serve(served: ServeOptions) -> None:
             metrics.stop()
         if reloader:
             reloader.close()
-    if reloader and reloader.is_wanted and not is_signalled.is_set():
+    if reloader and reloader.is_wanted and not is_signalled():
         start_again()
 
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from perdure import threads
 from perdure.cli.options.metrics import say
 from perdure.errors import InfrastructureError
+from perdure.runtime.interrupts import SignalRelay
 from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
@@ -64,39 +64,43 @@ def on_signals(handle: Callable[[int], None]) -> None:
     """Call a function with the number of each SIGINT and SIGTERM.
 
     Args:
-        handle: must return immediately. It runs on the main thread, between any two of its
-            instructions.
+        handle: runs on a separate thread, since the interrupted main thread may hold any lock.
     """
+    relay = SignalRelay(handle)
 
     def called(number: int, _frame: FrameType | None) -> None:
-        handle(number)
+        relay.send(number)
 
     signal.signal(signal.SIGINT, called)
     signal.signal(signal.SIGTERM, called)
 
 
-def stop_on_signal(stop: Callable[[], None]) -> threading.Event:
+def stop_on_signal(stop: Callable[[], None]) -> Callable[[], bool]:
     """Call a function once when the process is asked to stop. A second Ctrl-C ends the process
     without waiting.
 
     Args:
-        stop: requests the stop. It runs in a separate thread, since the interrupted main thread may
+        stop: requests the stop. It runs on a separate thread, since the interrupted main thread may
             hold any lock.
 
     Returns:
-        An event that is set as soon as a signal has arrived.
+        A function that says whether a signal has arrived.
     """
-    is_signalled = threading.Event()
+    came: list[int] = []
 
     def end(number: int) -> None:
         say(f"stopping ({signal.Signals(number).name})")
         stop()
 
-    def handle(number: int) -> None:
-        is_signalled.set()
+    relay = SignalRelay(end)
+
+    def called(number: int, _frame: FrameType | None) -> None:
         # a second Ctrl-C does not wait, and is not raised in your code
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        WatchedThread(target=end, args=(number,), name="perdure-stop").start()
+        if not came:
+            came.append(number)
+            relay.send(number)
 
-    on_signals(handle)
-    return is_signalled
+    signal.signal(signal.SIGINT, called)
+    signal.signal(signal.SIGTERM, called)
+    return lambda: bool(came)
