@@ -283,11 +283,13 @@ class ReplayError(Exception):
         event_id: the first recorded event that does not fit, from 1.
         expected: what the history holds, as text.
         found: what the code did, as text.
+        place: file and line where the code waits; empty if it does not wait.
     """
 
-    def __init__(self, run_id: str, event_id: int, expected: str, found: str) -> None:
+    def __init__(self, run_id: str, event_id: int, expected: str, found: str, place: str = "") -> None:
+        at = f" (it waits at {place})" if place else ""
         super().__init__(
-            f"run {run_id}, event {event_id}: the history holds {expected}, but the code {found}. "
+            f"run {run_id}, event {event_id}: the history holds {expected}, but the code {found}{at}. "
             "Change the code so that it matches the recorded history, or keep both ways with "
             "workflow.patched, then restart."
         )
@@ -295,6 +297,7 @@ class ReplayError(Exception):
         self.event_id = event_id
         self.expected = expected
         self.found = found
+        self.place = place
 
 
 class InfrastructureError(Exception):

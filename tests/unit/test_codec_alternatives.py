@@ -238,7 +238,7 @@ def test_other_languages_can_read_what_is_written(value: Any, annotation: Any, d
         (
             b'{"number":"4"}',
             Card | Bank,
-            r"^it object missing required field \$type \(one of 'Card', 'Bank'\)$",
+            r"^it is missing required field \$type \(one of 'Card', 'Bank'\)$",
         ),
         (
             b'{"$type":"Cow"}',

@@ -242,7 +242,7 @@ def test_what_cannot_be_encoded_is_named(value: object, message: str) -> None:
     [
         (b'"x"', int, "^the result expected int, got str$"),
         (b'{"street":3}', Address, r"^the result expected str, got int, at \.street$"),
-        (b"{}", Address, "^the result object missing required field street$"),
+        (b"{}", Address, "^the result is missing required field street$"),
         (b"[1", list[int], "truncated"),
         (b'"green"', Colour, "invalid enum value 'green'"),
         (

@@ -167,7 +167,7 @@ def test_values_of_another_type_are_refused_where_they_are_encoded() -> None:
     run = workflow.definition_of(Orders).run_fn
     data = payloads.encode_arguments(run, (Order("a", 5),), {}, what="it")
     assert payloads.decode_arguments(run, data, what="it") == ((Order("a", 5),), {})
-    with pytest.raises(PayloadError, match="'value' object missing required field id"):
+    with pytest.raises(PayloadError, match="'value' is missing required field id"):
         payloads.encode_arguments(run, (Bill(1),), {}, what="it")
     with pytest.raises(PayloadError, match="'value'"):
         payloads.decode_arguments(run, b'[{"number":1}]', what="it")

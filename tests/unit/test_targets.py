@@ -10,6 +10,9 @@ from typing import Any, Final
 import pytest
 
 from perdure import activity, workflow
+from perdure.authoring import targets
+from perdure.authoring.members import SignalRef
+from perdure.authoring.targets import definition_for, member_for
 from perdure.client import Client
 from perdure.codec.payloads import JsonPayloads
 from perdure.errors import UsageError
@@ -147,3 +150,19 @@ def test_a_registry_refuses_objects_that_are_not_definitions(odd: Any) -> None:
         Registry.of([flow], [odd])
     with pytest.raises(UsageError, match="is not a provider"):
         Registry.of([flow], [act], [odd])
+
+
+def signal_for(target: object) -> Any:
+    return member_for(target, SignalRef, None)
+
+
+@pytest.mark.parametrize("resolve", [definition_for, signal_for])
+def test_only_a_client_is_sent_to_its_methods_by_name(
+    monkeypatch: pytest.MonkeyPatch, resolve: Callable[[object], Any]
+) -> None:
+    with pytest.raises(UsageError, match=r"; by name: \w+_by_name\(\)"):
+        resolve("order")
+    monkeypatch.setattr(targets, "current", object)  # as in workflow code
+    with pytest.raises(UsageError) as caught:
+        resolve("order")
+    assert "by_name" not in str(caught.value)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perdure.authoring.definition import definition_of
 from perdure.authoring.members import QueryRef, RunRef, SignalRef, UpdateRef, ViewRef
-from perdure.model.runtime import misuse
+from perdure.model.runtime import current, misuse
 
 if TYPE_CHECKING:
     from perdure.authoring.workflow_type import Definition
@@ -43,7 +43,8 @@ def definition_for(run: object) -> Definition:
         name = definition_of(run).run_fn.__name__  # raises what is wrong with a class that is no workflow
         raise misuse(f"{run.__name__} is the class of a workflow: give its run, {run.__name__}.{name}")
     if isinstance(run, str):
-        raise misuse(f"{run!r} is text: {advice}; by name: start_by_name() and get_by_name()")
+        by_name = "" if current() else "; by name: start_by_name() and get_by_name()"  # of a client
+        raise misuse(f"{run!r} is text: {advice}{by_name}")
     raise misuse(f"{_shown(run)} is not a run: {advice}")
 
 
@@ -61,7 +62,8 @@ def member_for(target: object, kind: type[M], definition: Definition | None) -> 
     """
     word = _KINDS[kind]
     if not isinstance(target, kind):
-        by_name = f"; by name: {_BY_NAME[kind]}" if isinstance(target, str) and kind in _BY_NAME else ""
+        has_name = isinstance(target, str) and kind in _BY_NAME and not current()
+        by_name = f"; by name: {_BY_NAME[kind]}" if has_name else ""
         raise misuse(
             f"{_shown(target)} is not a {word}: give one seen from its class, such as "
             f"Order.{word}_name{by_name}"

@@ -57,7 +57,7 @@ def load(target: str) -> App:
         UsageError: the app does not exist, or cannot be imported; one line, with your file and line
             if known.
     """
-    if target.endswith(".py") or "/" in target:
+    if target.endswith(".py") or "/" in target or target in {".", ".."}:
         search, name, file = _locate(Path(target))
     else:
         search, name, file = Path.cwd(), target, None

@@ -35,6 +35,11 @@ class WholeSentences(TyperGroup):
             return super().invoke(ctx)
         except typer.BadParameter as error:
             error.message = plain(error.message)
+            if (name := _given_in_file(error)) is not None:
+                from perdure.cli.options.configuration import FILE
+
+                error.message += f"; it is in {ctx.params.get('config') or FILE}"
+                error.param_hint = f"'{name}'"  # without its variable, which has no value
             raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -114,6 +119,15 @@ def _json_option() -> Any:
     alone = typer.Typer(add_completion=False)
     alone.command()(command)
     return next(each for each in typer.main.get_command(alone).params if each.name == "json")
+
+
+def _given_in_file(error: Any) -> str | None:
+    """The name of the wrong option, if its value is from `perdure.toml`."""
+    context, option = error.ctx, error.param
+    if context is None or option is None or not option.opts:
+        return None
+    source = context.get_parameter_source(option.name)
+    return option.opts[0] if source is not None and source.name == "DEFAULT_MAP" else None
 
 
 def plain(message: str) -> str:

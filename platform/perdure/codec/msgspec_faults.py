@@ -36,6 +36,7 @@ def words_of(error: msgspec.MsgspecError) -> tuple[str, str]:
         text, path = text[: match.start()], match[1]
     words = text.replace("`", "")
     words = words[:1].lower() + words[1:]
+    words = words.replace("object missing", "is missing", 1)  # a subject comes before it
     if words == "expected float, got null":
         words += " (what NaN and infinity become: they have no JSON)"
     if isinstance(error.__cause__, Misfit):

@@ -101,7 +101,12 @@ def author_line(loop: Suspendable, frame: FrameType | None) -> str:
 
 
 def waiting_place(loop: Suspendable) -> str:
-    """Your innermost line in the youngest of the run's tasks that has one."""
+    """Your innermost line in the youngest of the run's tasks that has one, or `UNKNOWN`."""
+    return waits_at(loop) or UNKNOWN
+
+
+def waits_at(loop: Suspendable) -> str:
+    """Your innermost line in the youngest of the run's tasks that has one; empty: none has."""
     for task in reversed(loop.live_tasks()):
         found: FrameType | None = None
         coroutine: Any = task.get_coro()
@@ -112,7 +117,7 @@ def waiting_place(loop: Suspendable) -> str:
             coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
         if found is not None:
             return position(found)
-    return UNKNOWN
+    return ""
 
 
 def direct_author(frame: FrameType | None, passing: frozenset[str] = frozenset()) -> FrameType | None:

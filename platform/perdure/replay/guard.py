@@ -2,8 +2,8 @@
 
 It acts only while the running loop of the thread is a `RunLoop`, and names your line. It sees:
 
-- files, sockets, programs, threads: an audit hook; if a library asks on your code's behalf, your
-  line is shown;
+- files, sockets, programs, threads, `input`: an audit hook; if a library asks on your code's
+  behalf, your line is shown;
 - clocks and `time.sleep` called by workflow code: from 3.12 by `sys.monitoring`, local to workflow
   code objects, so that a harmless call site costs nothing after its first call; on 3.11 by wrappers
   in the module `time`, and for `datetime.now` and the like by `clock_sites.py`. The datetime types
@@ -26,7 +26,7 @@ from typing import Any, Final, cast
 
 from perdure.replay import blame, clock_sites
 from perdure.replay.blame import NonDeterministic
-from perdure.replay.guard_advice import CLOCK, THREAD, running_workflow
+from perdure.replay.guard_advice import CLOCK, TERMINAL, THREAD, running_workflow
 
 __all__ = ["NonDeterministic", "install", "watch", "watch_module"]
 
@@ -122,7 +122,12 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if instead is not None:
         loop = running_workflow()
         if loop is not None and not (event == "open" and _TIME_ZONES in str(arguments[0])):
-            blame.deny_caller(loop, f"{event.replace('__new__', 'socket')}()", instead, blame.caller())
+            blame.deny_caller(
+                loop,
+                f"{event.replace('__new__', 'socket').removeprefix('builtins.')}()",
+                instead,
+                blame.caller(),
+            )
 
 
 def _is_filled(cell: Any) -> bool:
@@ -177,6 +182,7 @@ _EVENTS: Final[dict[str, str]] = {
         _PROGRAM,
     ),
     **dict.fromkeys(("_thread.start_new_thread", "_thread.start_joinable_thread"), THREAD),
+    "builtins.input": TERMINAL,
 }
 _TIME_ZONES: Final = f"{os.sep}zoneinfo{os.sep}"  # opened by ZoneInfo, in C, without a frame of its own
 _is_installed = False

@@ -19,6 +19,9 @@ UNSEEDED: Final = "without a seed it differs on replay. Use workflow.random(), o
 ENVIRONMENT: Final = (
     "another process may have a different environment. Read it in an activity, or pass it to the workflow."
 )
+TERMINAL: Final = (
+    "it waits for the terminal, and all runs wait with it. Ask in an activity, or wait for a signal."
+)
 THREAD: Final = "its effect is not recorded. Use an activity, or asyncio.create_task()."
 
 

@@ -8,6 +8,7 @@ number.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from perdure import context, errors, interceptor
@@ -21,6 +22,7 @@ from perdure.model.described import described
 from perdure.model.info import Info
 from perdure.model.payloads import Payloads
 from perdure.replay import outcomes
+from perdure.replay.blame import waits_at
 from perdure.replay.calls import Watch, call, evaluate, watched
 from perdure.replay.eviction import evict
 from perdure.replay.execution import Execution
@@ -167,7 +169,7 @@ class LiveRun:
                 dropped.
         """
         self.loop.replaying = True
-        matching = Matching(self.run_id, _look_ahead(self.runtime, records))
+        matching = Matching(self.run_id, partial(waits_at, self.loop), _look_ahead(self.runtime, records))
         if self._started.delayed_until:
             self.signals.look(records)
         event_id = 1

@@ -8,7 +8,7 @@ over, and are recorded when the run resumes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from perdure import errors
@@ -24,16 +24,18 @@ class Matching:
 
     Args:
         run_id: for messages.
+        place: the file and line where the code waits now, for messages; empty: it does not wait.
         streams: of a run that the history leaves suspended; None for all others.
 
     Attributes:
         is_suspended: the run is suspended after the last event that was read.
     """
 
-    __slots__ = ("_open", "_run_id", "_streams", "_wanted", "is_suspended")
+    __slots__ = ("_open", "_place", "_run_id", "_streams", "_wanted", "is_suspended")
 
-    def __init__(self, run_id: str, streams: Streams | None = None) -> None:
+    def __init__(self, run_id: str, place: Callable[[], str], streams: Streams | None = None) -> None:
         self._run_id = run_id
+        self._place = place
         self._streams = streams
         self._wanted: deque[ac.AnyAction] = deque()
         self._open: set[tuple[type[ev.Event], int]] = set()
@@ -116,7 +118,8 @@ class Matching:
 
     def _diverged(self, event_id: int, expected: ev.AnyEvent | None, found: ac.AnyAction | None) -> None:
         found_words = "did nothing more" if found is None else f"wanted: {in_words(found)}"
-        raise errors.ReplayError(self._run_id, event_id, _expected_in_words(expected), found_words)
+        expected_words = _expected_in_words(expected)
+        raise errors.ReplayError(self._run_id, event_id, expected_words, found_words, self._place())
 
 
 def _expected_in_words(event: Any) -> str:

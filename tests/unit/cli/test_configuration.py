@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from perdure.cli.app import app
 from perdure.cli.options.configuration import defaults_of
@@ -65,3 +66,19 @@ def test_a_file_that_is_missing_is_refused_with_what_names_it(tmp_path: Path) ->
     said = r"missing.toml cannot be read \(No such file or directory\): see --config and PERDURE_CONFIG"
     with pytest.raises(UsageError, match=said):
         defaults_of(tmp_path / "missing.toml", ROOT)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[dev]\nport = 99999", "Invalid value for '--port': must be less than or equal to 65535"),
+        ('log-level = "loud"', "Invalid value for '--log-level': 'loud' is not one of"),
+    ],
+)
+def test_a_wrong_value_is_said_to_be_in_the_file(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "perdure.toml"
+    path.write_text(text)
+    done = CliRunner().invoke(app, ["--config", str(path), "dev", "app.py"])
+    assert done.exit_code == 2
+    assert told in done.output
+    assert f"; it is in {path}" in done.output

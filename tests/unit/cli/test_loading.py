@@ -99,6 +99,7 @@ def test_what_is_installed_below_the_app_is_not_its_own(tmp_path: Path, load: Lo
                 "workflows"
             ),
         ),
+        (".", "", ". is a directory; name the file in it that defines the workflows, such as app.py"),
         ("./", "", ". is a directory; name the file in it that defines the workflows, such as app.py"),
         (
             "bad-name.py",

@@ -125,7 +125,11 @@ def test_a_second_signal_kills_engines_that_take_their_time(monkeypatch: pytest.
             assert self.killed.wait(WAIT_S)
 
     engine = Engine()
-    monkeypatch.setattr("perdure.cli.lifecycle.processes.subprocess.Popen", lambda *_, **__: engine)
+
+    def start(*_: Any, **__: Any) -> Engine:
+        return engine
+
+    monkeypatch.setattr("perdure.cli.lifecycle.processes.subprocess.Popen", start)
     monkeypatch.setattr(sys, "argv", ["perdure", "engine", str(Path("app.py"))])
     with pytest.raises(SystemExit):
         processes.run_several(1, "", None)

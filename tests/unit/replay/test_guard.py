@@ -121,6 +121,7 @@ FORBIDDEN: Final = {
     "concurrent.futures.ThreadPoolExecutor().submit(print)": "Thread.start",
     "subprocess.run(['true'])": "subprocess.Popen",
     "os.system('true')": "os.system",
+    "input('your name? ')": "input",
     "socket.socket()": "socket.socket",
     "socket.create_connection(('127.0.0.1', 1))": "socket.",
     "socket.getaddrinfo('localhost', 1)": "socket.getaddrinfo",

@@ -4,7 +4,8 @@ recorded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -42,6 +43,10 @@ ValuesArgument = Annotated[
         help="Arguments, each JSON; anything that does not look like JSON is text.", metavar="VALUE"
     ),
 ]
+_IF_RUNNING: Final = ("refuse", "attach", "terminate")
+_IF_CLOSED: Final = ("start", "refuse", "after_failure")
+_STATUSES: Final = ("running", "suspended", "completed", "failed", "cancelled", "terminated", "timed_out")
+_TEXT_WANTED: Final = re.compile(r"expected str, got (?:int|float|bool|null)\b")
 ReasonOption = Annotated[str, typer.Option(help="Reason, recorded in the history.")]
 
 
@@ -51,10 +56,18 @@ def start(
     type: Annotated[str, typer.Argument(help="Workflow type, as listed by `perdure dev`.", metavar="TYPE")],
     values: ValuesArgument = None,
     if_running: Annotated[
-        str, typer.Option(help="If a run with this id is open: refuse, attach or terminate.")
+        str,
+        typer.Option(
+            help="If a run with this id is open: refuse, attach or terminate.",
+            autocompletion=lambda: list(_IF_RUNNING),
+        ),
     ] = "refuse",
     if_closed: Annotated[
-        str, typer.Option(help="If a run with this id has closed: start, refuse or after_failure.")
+        str,
+        typer.Option(
+            help="If a run with this id has closed: start, refuse or after_failure.",
+            autocompletion=lambda: list(_IF_CLOSED),
+        ),
     ] = "start",
     delay: Annotated[str, typer.Option(help='Delay before the run begins: "30s", "2 days".')] = "",
     start_at: Annotated[
@@ -73,8 +86,8 @@ def start(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Start a workflow; returns when that is durable."""
-    _one_of("--if-running", if_running, ("refuse", "attach", "terminate"))
-    _one_of("--if-closed", if_closed, ("start", "refuse", "after_failure"))
+    _one_of("--if-running", if_running, _IF_RUNNING)
+    _one_of("--if-closed", if_closed, _IF_CLOSED)
     options: Any = {
         "if_running": if_running,
         "if_closed": if_closed,
@@ -97,7 +110,9 @@ def list_(
     status: Annotated[
         list[str] | None,
         typer.Option(
-            help="running, suspended, completed, failed, cancelled, terminated or timed_out; may be repeated."
+            help="running, suspended, completed, failed, cancelled, terminated or timed_out; may be "
+            "repeated.",
+            autocompletion=lambda: list(_STATUSES),
         ),
     ] = None,
     prefix: Annotated[str, typer.Option(help="Prefix of the workflow id.")] = "",
@@ -116,9 +131,16 @@ def list_(
         ),
     ] = "",
     sort: Annotated[
-        str, typer.Option(help="Sort key: started_at, updated_at, closed_at or workflow_id.")
+        str,
+        typer.Option(
+            help="Sort key: started_at, updated_at, closed_at or workflow_id.",
+            autocompletion=lambda: ["started_at", "updated_at", "closed_at", "workflow_id"],
+        ),
     ] = "started_at",
-    order: Annotated[str, typer.Option(help="newest (greatest first), or oldest.")] = "newest",
+    order: Annotated[
+        str,
+        typer.Option(help="newest (greatest first), or oldest.", autocompletion=lambda: ["newest", "oldest"]),
+    ] = "newest",
     limit: Annotated[int, typer.Option(min=1, help="Maximum number to show.")] = 100,
     db: DatabaseOption = DEFAULT_DB,
     app: AppOption = "",
@@ -129,10 +151,9 @@ def list_(
 
     from perdure.cli.rendering import print_states
     from perdure.client.listing import PAGE_LIMIT, ListQuery
-    from perdure.model.states import Status
 
     for each in status or ():
-        _one_of("--status", each, tuple(Status))
+        _one_of("--status", each, _STATUSES)
     by: Any = {"sort": sort, "order": order, "where": where}  # checked by the query
     query = ListQuery.of(
         type=type, status=status, id_prefix=prefix, attributes=_pairs(attribute, "--attribute"), **by
@@ -333,11 +354,15 @@ def ask(db: str, app: str, question: Callable[[Client], Awaitable[T]]) -> T:
         db: of `--db`.
         app: of `--app`.
         question: to ask.
+
+    Raises:
+        ClientError, InfrastructureError, UsageError: see `Client`.
     """
     import asyncio
 
     from perdure.cli.options.app import app_named
     from perdure.client import Client
+    from perdure.errors import RequestRefused
 
     said = app_named(app)
 
@@ -345,7 +370,14 @@ def ask(db: str, app: str, question: Callable[[Client], Awaitable[T]]) -> T:
         async with Client.connect(database_url(db), app=said) as client:
             return await question(client)
 
-    return asyncio.run(ask())
+    try:
+        return asyncio.run(ask())
+    except RequestRefused as error:
+        if not _TEXT_WANTED.search(str(error)):
+            raise
+        raise RequestRefused(
+            f"{error}; a text that looks like JSON needs two pairs of quotes: '\"17\"'"
+        ) from None
 
 
 def _ask_of(db: str, app: str, id: str, question: Callable[[Handle[Any, Any]], Awaitable[T]]) -> T:

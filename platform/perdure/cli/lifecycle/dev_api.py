@@ -43,7 +43,10 @@ class DevApi:
 
         self._make = make
         self._socket = kept_or(
-            "API", port, lambda wanted: listening(HOST, wanted), default=PORT if port is None else None
+            "API",
+            port,
+            lambda wanted: listening(HOST, wanted, "choose another with --api-port"),
+            default=PORT if port is None else None,
         )
         self._woken, self._wakes = socket.socketpair()
         self._server: ApiServer | None = None

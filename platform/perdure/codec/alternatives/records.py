@@ -138,7 +138,7 @@ def _typed_dict(kind: Any, coders: Coders) -> Coder:
 
 
 def _missing(name: str) -> Misfit:
-    return Misfit(f"object missing required field {name}")
+    return Misfit(f"is missing required field {name}")
 
 
 def _guarded(make: Callable[[], Any]) -> Any:

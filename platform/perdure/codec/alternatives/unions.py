@@ -136,7 +136,7 @@ def tagged(shown: str, members: Mapping[type[Any], Coder], names: list[str]) -> 
     def decode(value: Any) -> Any:
         named: dict[str, Any] = dict(expected(value, dict))
         if TAG not in named:
-            raise Misfit(f"object missing required field {TAG} (one of {wanted})")
+            raise Misfit(f"is missing required field {TAG} (one of {wanted})")
         name = named.pop(TAG)
         if type(name) is not str or name not in by_name:
             raise Misfit(f"invalid value {name!r}, which must be one of {wanted}", f".{TAG}")
