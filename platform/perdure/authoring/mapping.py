@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from perdure.model.runtime import current, misuse
 
@@ -14,6 +14,14 @@ R = TypeVar("R")
 _END: Final[tuple[int, Any]] = -1, None
 
 
+@overload
+async def map(  # noqa: A001 - the word of the public interface
+    fn: Callable[[T], Awaitable[R]], items: Iterable[T], /, *, concurrency: int | None = None
+) -> list[R]: ...
+@overload
+async def map(  # noqa: A001 - the word of the public interface
+    fn: Callable[[T], Awaitable[R]], items: Iterable[T], /, *, concurrency: int | None = None, tolerate: int
+) -> list[R | Exception]: ...
 async def map(  # noqa: A001 - the word of the public interface
     fn: Callable[[T], Awaitable[R]],
     items: Iterable[T],
@@ -21,7 +29,7 @@ async def map(  # noqa: A001 - the word of the public interface
     *,
     concurrency: int | None = None,
     tolerate: int = 0,
-) -> list[R | Exception]:
+) -> list[Any]:
     """Call an activity, or any coroutine function, for each item; return the results in the order
     of the items.
 

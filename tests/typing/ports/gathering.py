@@ -30,6 +30,8 @@ async def gathers() -> None:
     assert_type(three, tuple[str, None, int])
     same = await asyncio.gather(*(charge(cents) for cents in range(3)))
     assert_type(same, list[str])
+    assert_type(await workflow.map(charge, [1, 2]), list[str])
+    assert_type(await workflow.map(charge, [1, 2], concurrency=1, tolerate=1), list[str | Exception])
     kept = await asyncio.gather(charge(1), count(), return_exceptions=True)
     assert_type(kept, tuple[str | BaseException, int | BaseException])
     task = asyncio.create_task(count())
