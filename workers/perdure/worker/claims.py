@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure.model.commands import StartActivity
 from perdure.model.tasks import claim_of
+from perdure.worker.stopping import was_asked_to_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +42,13 @@ class Claims:
     async def claim(self, task: Task) -> bool:
         """Claim an attempt; return whether this worker may run it. False: another worker has it, or
         had it.
+
+        Raises:
+            asyncio.CancelledError: the attempt was asked to stop. An activity that cancels every
+                task of the loop does not end the wait: another worker would never report the
+                attempt.
         """
+        me = asyncio.current_task()
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[task.token] = answer
         claim = StartActivity(
@@ -50,7 +57,13 @@ class Claims:
         try:
             while not answer.done():
                 self._submit([claim])
-                await asyncio.wait([answer], timeout=REPEAT_S)
+                try:
+                    await asyncio.wait([answer], timeout=REPEAT_S)
+                except asyncio.CancelledError:
+                    if me is None or was_asked_to_stop(me):
+                        raise
+                    while me.cancelling():
+                        me.uncancel()
             return answer.result()
         finally:
             self._waiting.pop(task.token, None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from perdure.model import commands as cm
 from perdure.model.tasks import Task, blocked_worker
 from perdure.threads import watch_task
+from perdure.worker.stopping import is_cancelled_by_activity, task_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +78,8 @@ class Heartbeats:
     def ensure(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start sending heartbeats; ends when the worker has no attempts."""
         if self._beating is None:
-            self._beating = loop.create_task(self._beat())
+            self._beating = task_on(loop, self._beat())
+            self._beating.add_done_callback(self._ended)
             watch_task(self._beating, "heartbeats of the worker")
 
     def started(self, running: Running) -> cm.StartActivity:
@@ -113,6 +115,17 @@ class Heartbeats:
                 and not running.is_leased
             ):
                 self._submit([self._start(running, blocked_worker(self._worker, trouble))])
+
+    def _ended(self, beating: asyncio.Task[None]) -> None:
+        """Start again, a little later, if an activity has cancelled every task of the loop."""
+        if beating is self._beating and is_cancelled_by_activity(beating):
+            self._beating = None
+            loop = beating.get_loop()
+            loop.call_later(BEAT_S / 3, self._again, loop)
+
+    def _again(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._running:
+            self.ensure(loop)
 
     async def _beat(self) -> None:
         while self._running:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -20,7 +19,14 @@ from perdure.worker.attempt import Attempts
 from perdure.worker.details import encoded
 from perdure.worker.inline import run_inline
 from perdure.worker.reports import Reports
-from perdure.worker.stopping import is_end_awaited, stop, stopped
+from perdure.worker.stopping import (
+    is_cancelled_by_activity,
+    is_end_awaited,
+    never_begun,
+    stop,
+    stopped,
+    task_on,
+)
 
 STOP_S: Final = 1.0
 """How long cancelled steps may take to clean up, seconds."""
@@ -111,11 +117,11 @@ class LocalSteps:
         """Cancel running steps; called on the loop. Nothing is reported: the next engine starts
         these steps again.
         """
-        running = list(self._running.items())
-        for key, (_, each, _) in running:
-            self._stop(key, each, "the engine stops")
+        running = list(self._running.values())
+        for _, each, _ in running:
+            stop(each, "the engine stops")
         if running:
-            await asyncio.wait([each for _, (_, each, _) in running], timeout=STOP_S)
+            await asyncio.wait([each for _, each, _ in running], timeout=STOP_S)
 
     def _start(self, tasks: list[_Asked]) -> None:
         self._asked -= 1
@@ -133,8 +139,12 @@ class LocalSteps:
                 earlier = self._running.get(key)
                 if earlier is not None and earlier[0] == task.token:
                     continue  # its partition was lost and regained: the requested step already runs
-            running = self._loop.create_task(self._run(task, inline))
-            self._running[key] = task.token, running, task
+            self._begin(key, task, inline)
+
+    def _begin(self, key: tuple[str, int], task: Task, inline: InlineTask | None) -> None:
+        running = task_on(self._loop, self._run(task, inline))
+        running.add_done_callback(partial(self._end_unbegun, key, inline))
+        self._running[key] = task.token, running, task
 
     def _release(self) -> None:
         held, self._held = self._held, None
@@ -153,15 +163,7 @@ class LocalSteps:
             ]
         if running := self._running.get(key):
             is_awaited = running[2].reports_stop
-            self._stop(key, running[1], "the workflow no longer waits for it", is_awaited=is_awaited)
-
-    def _stop(
-        self, key: tuple[str, int], running: asyncio.Task[None], why: str, *, is_awaited: bool = False
-    ) -> None:
-        if getcoroutinestate(running.get_coro()) == CORO_CREATED:  # type: ignore[arg-type]
-            # a task that is cancelled before its first line runs no `finally`
-            running.add_done_callback(partial(self._end_unbegun, key))
-        stop(running, why, is_awaited=is_awaited)
+            stop(running[1], "the workflow no longer waits for it", is_awaited=is_awaited)
 
     async def _run(self, task: Task, inline: InlineTask | None) -> None:
         key = (task.run_id, task.number)
@@ -212,11 +214,19 @@ class LocalSteps:
         if (running := self._running.get(key)) and running[1] is ended:
             del self._running[key]
 
-    def _end_unbegun(self, key: tuple[str, int], ended: asyncio.Task[Any]) -> None:
+    def _end_unbegun(self, key: tuple[str, int], inline: InlineTask | None, ended: asyncio.Task[Any]) -> None:
+        """Forget a step that was cancelled before its first line, since that runs no `finally`."""
         running = self._running.get(key)
-        self._forget(key, ended)
-        if running and running[1] is ended and is_end_awaited(ended):
+        if running is None or running[1] is not ended:
+            return
+        del self._running[key]
+        if is_end_awaited(ended):
             self._reports.add(stopped(running[2]))
+        elif is_cancelled_by_activity(ended):
+            if inline is not None and inline.is_at_most_once:
+                self._begin(key, running[2], inline)  # a failure would hide that its outcome is unknown
+            else:
+                self._reports.add(never_begun(running[2]))
 
 
 def _task_of(asked: _Asked) -> Task:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import inf
 from time import monotonic
@@ -27,7 +27,14 @@ from perdure.worker.details import encoded
 from perdure.worker.heartbeats import Heartbeats, Running
 from perdure.worker.inline import run_once
 from perdure.worker.reports import Reports
-from perdure.worker.stopping import is_end_awaited, stop, stopped
+from perdure.worker.stopping import (
+    is_cancelled_by_activity,
+    is_end_awaited,
+    never_begun,
+    stop,
+    stopped,
+    task_on,
+)
 
 _logger: Final = logging.getLogger("perdure.worker")
 
@@ -128,7 +135,7 @@ class Worker:
             if self._attempts.serves(task.name):
                 self._waiting.add(task, now)
             else:
-                self._submit([self._declined(task)])
+                self._submit([_declined(task, self._name, self._attempts.names())])
         self._start_waiting()
 
     def cancel(self, tokens: Sequence[str]) -> None:
@@ -212,20 +219,13 @@ class Worker:
             if task.token in running:
                 continue
             attempt = running[task.token] = Running(task, since or monotonic())
-            attempt.asyncio_task = loop.create_task(self._run(attempt))
-            attempt.asyncio_task.add_done_callback(partial(self._forget, attempt))
+            self._begin(attempt, loop)
         if running and self._is_leasing:
             self._heartbeats.ensure(loop)
 
-    def _declined(self, task: Task) -> cm.DeclineActivity:
-        known = ", ".join(sorted(self._attempts.names())) or "none"
-        reason = (
-            f"worker {self._name} has no activity {task.name!r}; it has: {known}. Waiting for a worker that "
-            "has it."
-        )
-        return cm.DeclineActivity(
-            task.workflow_id, task.run_id, number=task.number, token=task.token, reason=reason
-        )
+    def _begin(self, attempt: Running, loop: asyncio.AbstractEventLoop) -> None:
+        attempt.asyncio_task = task_on(loop, self._run(attempt))
+        attempt.asyncio_task.add_done_callback(partial(self._forget, attempt))
 
     async def _run(self, running: Running) -> None:
         task = running.task
@@ -274,9 +274,27 @@ class Worker:
         """Forget an attempt that has ended. Also called when its asyncio task is done, since a task
         that is cancelled before its first line runs no `finally`.
         """
-        if self._running.get(running.task.token) is running:
-            del self._running[running.task.token]
-            if is_end_awaited(ended):
-                self._reports.add(stopped(running.task))
-            if self._waiting:
-                self._start_waiting()
+        task = running.task
+        if self._running.get(task.token) is not running:
+            return
+        if ended is not None and is_cancelled_by_activity(ended):
+            if not task.is_at_most_once:
+                self._reports.add(never_begun(task))
+            elif not self._is_draining:  # another worker may have claimed it
+                self._begin(running, asyncio.get_running_loop())
+                return
+        del self._running[task.token]
+        if is_end_awaited(ended):
+            self._reports.add(stopped(task))
+        if self._waiting:
+            self._start_waiting()
+
+
+def _declined(task: Task, worker: str, names: Iterable[str]) -> cm.DeclineActivity:
+    known = ", ".join(sorted(names)) or "none"
+    reason = (
+        f"worker {worker} has no activity {task.name!r}; it has: {known}. Waiting for a worker that has it."
+    )
+    return cm.DeclineActivity(
+        task.workflow_id, task.run_id, number=task.number, token=task.token, reason=reason
+    )
