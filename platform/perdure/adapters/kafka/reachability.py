@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
+from perdure.adapters.kafka.callbacks import ClientLogger, never_raising
 from perdure.adapters.kafka.error_classes import in_words
 from perdure.adapters.kafka.settings import of_librdkafka
 from perdure.threads import WatchedThread
@@ -150,8 +151,8 @@ class _Probe:
             "group.id": _PROBED,
             "allow.auto.create.topics": False,
             "reconnect.backoff.max.ms": 1_000,
-            "error_cb": self._errors.append,
-            "logger": _silent,
+            "error_cb": never_raising(self._errors.append),
+            "logger": ClientLogger(_silent),
         }
         self._consumer = Consumer({**settings, **ours})
 
@@ -232,7 +233,7 @@ def watched(settings: Mapping[str, Any], on_error: Callable[[str], None] = lambd
             watch.look()
         on_error(in_words(error))
 
-    return {"logger": watch.logger, "error_cb": on_client_error}
+    return {"logger": ClientLogger(watch.logger), "error_cb": never_raising(on_client_error)}
 
 
 def is_away(settings: Mapping[str, Any]) -> bool:

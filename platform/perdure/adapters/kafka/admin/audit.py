@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from perdure.adapters.kafka.callbacks import as_raised
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.namespace.topics import AUDIT, name_of
 from perdure.adapters.kafka.reachability import watched
@@ -54,11 +55,12 @@ class KafkaAuditTrail:
             if error is not None:
                 faults.append(error)
 
+        told = as_raised(delivered)
         with self._lock:
             try:
                 producer = self._producer = self._producer or Producer({**self._settings, **_WRITING})
                 for entry in entries:
-                    producer.produce(self._topic, encode_entry(entry), None, 0, delivered)
+                    producer.produce(self._topic, encode_entry(entry), None, 0, on_delivery=told)
                 until = time.monotonic() + ANSWER_S
                 while waiting and (left_s := until - time.monotonic()) > 0:
                     producer.poll(left_s)

@@ -24,6 +24,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient
 
 from perdure.adapters.kafka.admin.retried import Place, Retried
+from perdure.adapters.kafka.callbacks import as_raised
 from perdure.adapters.kafka.engine.author_records import FORBIDDEN, NO_TOPIC, REFUSED
 from perdure.adapters.kafka.error_classes import ErrorClass, class_of, error_of, in_words
 from perdure.adapters.kafka.headers import headers_left
@@ -279,7 +280,12 @@ class KafkaDeadLetters:
             producer.begin_transaction()
             for number, (topic, value, key, partition, headers) in enumerate((*records, *facts, *swept)):
                 producer.produce(
-                    topic, value, key, partition, partial(delivered, number=number), headers=headers
+                    topic,
+                    value,
+                    key,
+                    partition,
+                    on_delivery=as_raised(partial(delivered, number=number)),
+                    headers=headers,
                 )
             _commit(producer)
         except KafkaException as exception:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer
 
+from perdure.adapters.kafka.callbacks import as_raised
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.reachability import watched
 from perdure.adapters.kafka.settings import checked, of_librdkafka
@@ -49,7 +50,7 @@ def publish_record(
             value,
             key,
             headers=list(headers),
-            on_delivery=lambda error, _: faults.append(error) if error else None,
+            on_delivery=as_raised(lambda error, _: faults.append(error) if error else None),
         )
         left = producer.flush(ANSWER_S)
     except KafkaException as exception:

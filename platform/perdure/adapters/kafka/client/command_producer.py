@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from perdure.adapters.kafka.callbacks import as_raised
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.codec.avro import COMMANDS
 from perdure.errors import RequestRefused
@@ -82,7 +83,7 @@ class CommandProducer:
         while True:
             try:
                 self._producer.produce(
-                    self._topic, value, key, on_delivery=delivered, headers=[COMMANDS.header]
+                    self._topic, value, key, on_delivery=as_raised(delivered), headers=[COMMANDS.header]
                 )
             except BufferError:
                 self._stopping.wait(0.01)

@@ -19,11 +19,12 @@ Four rules of the protocol are kept here, and nowhere else:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import TopicPartition
 
+from perdure.adapters.kafka.callbacks import as_raised
 from perdure.adapters.kafka.clients.partition_state import (
     Assignment,
     Assignments,
@@ -34,23 +35,6 @@ from perdure.adapters.kafka.clients.partition_state import (
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
-
-
-def _normalized(callback: Callable[[Consumer, Sequence[TopicPartition]], None]) -> Any:
-    """Make an exception of a callback reach the caller of `poll`, `consume` or `close` as it is.
-
-    On Python 3.11, C code sets an exception as a class and a text, and Python makes an object of
-    them where the exception is first caught. confluent-kafka 2.16 keeps only the text, so that its
-    caller would see a SystemError instead.
-    """
-
-    def call(consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        try:
-            callback(consumer, partitions)
-        except BaseException:  # noqa: TRY203 - catching it makes the object
-            raise
-
-    return call
 
 
 def ignore(_assignments: list[Assignment]) -> None:
@@ -102,9 +86,9 @@ class GroupMember:
         self._consumer = consumer
         consumer.subscribe(
             list(topics),
-            on_assign=_normalized(self._assign),
-            on_revoke=_normalized(self._revoke),
-            on_lost=_normalized(self._lose),
+            on_assign=as_raised(self._assign),
+            on_revoke=as_raised(self._revoke),
+            on_lost=as_raised(self._lose),
         )
 
     def adopt(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:

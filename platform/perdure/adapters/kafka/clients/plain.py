@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
+from perdure.adapters.kafka.callbacks import as_raised
 from perdure.adapters.kafka.clients.transactional import MAX_POLL_INTERVAL_MS, MAX_RECORD_BYTES
 from perdure.adapters.kafka.reachability import is_away, watched
 from perdure.adapters.kafka.schema_registry.framing import Framing, producer_of
@@ -70,7 +71,7 @@ class PlainClients:
             "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
             "fetch.wait.max.ms": 50,
             "queued.min.messages": 1_000,
-            "on_commit": on_commit,
+            "on_commit": as_raised(on_commit),
         }
         if self.static_name:
             config["group.instance.id"] = f"{self.static_name}.{queue}"
@@ -139,7 +140,7 @@ class PlainClients:
             "linger.ms": 0,
             "message.max.bytes": MAX_RECORD_BYTES,
             "queue.buffering.max.messages": 1_000_000,
-            "on_delivery": on_delivery,
+            "on_delivery": as_raised(on_delivery),
         }
         return producer_of(self._with_settings(config, on_error), self.framing)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from perdure.adapters.kafka.callbacks import as_raised
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,9 +25,10 @@ def produce(
     on_delivered: Callable[[KafkaError | None, Any], None] | None = None,
 ) -> None:
     """Give the client a record; waits while its queue is full."""
+    told = None if on_delivered is None else as_raised(on_delivered)
     while True:
         try:
-            producer.produce(topic, value, key, partition, on_delivered, headers=headers)
+            producer.produce(topic, value, key, partition, on_delivery=told, headers=headers)
         except BufferError:
             producer.poll(FULL_S)
         else:

@@ -20,6 +20,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from perdure import schemas
+from perdure.adapters.kafka.callbacks import as_raised
 from perdure.codec.avro import WIRES
 from perdure.errors import InfrastructureError
 
@@ -108,7 +109,7 @@ def write_facts(settings: Mapping[str, Any], topic: str, facts: Mapping[str, byt
     producer = Producer({**settings, "acks": "all"})
     try:
         for name, fact in facts.items():
-            producer.produce(topic, fact, name, on_delivery=delivered)
+            producer.produce(topic, fact, name, on_delivery=as_raised(delivered))
         missing = producer.flush(_ANSWER_S)
     except KafkaException as error:
         raise InfrastructureError(f"topic {topic} cannot be written: {error}") from None

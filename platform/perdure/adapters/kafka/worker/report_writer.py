@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from perdure.adapters.kafka.callbacks import as_raised
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS
 from perdure.model import commands as cm
@@ -148,7 +149,7 @@ class ReportWriter:
             return
         while True:
             try:
-                producer.produce(topic, value, key, on_delivery=on_delivered, headers=[header])
+                producer.produce(topic, value, key, on_delivery=as_raised(on_delivered), headers=[header])
             except BufferError:
                 producer.poll(0.05)
             except KafkaException as exception:
