@@ -11,9 +11,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from perdure.adapters.kafka.status import Status
-from perdure.adapters.kafka.worker.report_writer import ReportWriter
-from perdure.codec.avro import COMMANDS
+from perdure.adapters.kafka.worker.report_writer import ReportWriter, UnreadableTask
+from perdure.codec.avro import COMMANDS, DEAD_LETTERS
 from perdure.model import commands as cm
+from perdure.model.dead_letters import DeadLetter
 from perdure.model.failure import FailureInfo
 
 NOT_THERE = KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
@@ -127,3 +128,43 @@ def test_a_report_that_cannot_be_written_is_dropped_and_logged(writing: Writing)
     bad = cm.FailActivity("\ud800", number=2, token="t", failure=FailureInfo("builtins:ValueError"))
     assert writing.write(report(1), bad, report(3)) == [report(1), report(3)]
     assert len(writing.durable) == 3
+
+
+TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+
+
+@pytest.mark.parametrize("where", ["refuses", "fails"])
+def test_a_result_that_is_too_large_for_the_client_or_its_topic_is_a_failed_attempt(
+    writing: Writing, where: str
+) -> None:
+    setattr(writing.clients.producers[-1], where, [TOO_LARGE])
+    found = writing.write(report(1, result=b"large"), report(2))
+    assert sorted(type(each).__name__ for each in found) == ["CompleteActivity", "FailActivity"]
+    (failed,) = [each for each in found if isinstance(each, cm.FailActivity)]
+    assert "larger than Kafka accepts" in failed.failure.message
+
+
+@pytest.mark.parametrize("where", ["refuses", "fails"])
+def test_a_task_that_is_too_large_for_its_dead_letter_holds_up_no_report(
+    writing: Writing, where: str
+) -> None:
+    letter = DeadLetter(
+        "ns.tasks.default",
+        0,
+        5,
+        timestamp_ms=7,
+        reason="undecodable",
+        message="no task",
+        found_at=7,
+        key=bytes(2_000),
+        value=bytes(2_000),
+    )
+    setattr(writing.clients.producers[-1], where, [TOO_LARGE])
+    buried: Any = UnreadableTask(letter, "t")
+    writing.writer.put([buried, report(2)])
+    writing.writer.start()
+    assert writing.writer.close(30)
+    (kept,) = [each for each in writing.clients.producers[-1].written if b"no task" in each]
+    found = DEAD_LETTERS.decode(kept, DEAD_LETTERS.header[1])
+    assert (found.topic, found.offset, found.value, found.key) == ("ns.tasks.default", 5, None, None)
+    assert len(writing.durable) == 2

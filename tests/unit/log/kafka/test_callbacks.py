@@ -37,6 +37,7 @@ def fail(*_: object) -> None:
 def deliver(callback: Any) -> None:
     producer = Producer({**NOWHERE, "logger": ClientLogger(logging.getLogger("silent"))})
     producer.produce("nowhere", b"", on_delivery=callback)
+    producer.purge()
     while len(producer):
         producer.poll(0.1)
 
@@ -97,8 +98,9 @@ def test_every_callback_is_given_in_the_one_way() -> None:
     found = [
         (file.name, *each)
         for file in sorted(FOLDER.rglob("*.py"))
-        for each in _callbacks(ast.parse(file.read_text()))
         if file.name not in ("settings.py", "framing.py")  # these name them, or pass them on
+        and any(name in (text := file.read_text()) for name in GIVEN)
+        for each in _callbacks(ast.parse(text))
     ]
     assert len(found) > 12
     wrong = [f"{file}:{line}: {name}" for file, line, name, maker in found if maker not in GIVEN[name]]

@@ -8,12 +8,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from perdure.adapters.kafka.engine.author_records import NO_TOPIC
 from perdure.adapters.kafka.engine.pending_commands import DeadLettered
 from perdure.adapters.kafka.engine.producing import produce
 from perdure.adapters.kafka.headers import headers_left
+from perdure.adapters.kafka.letters import bare, encode_letter
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS, TASKS
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.described import clean
@@ -140,14 +139,8 @@ class LetterWriter:
         self._write(producer, letter)
 
     def _write(self, producer: Producer, letter: DeadLetter) -> None:
-        try:
-            value = DEAD_LETTERS.encode(letter)
-        except Exception:  # noqa: BLE001 - headers of anybody's: without them, the place and the reason are left
-            letter = replace(
-                letter, topic=clean(letter.topic), message=clean(letter.message), headers=(), value=None
-            )
-            value = DEAD_LETTERS.encode(letter)
-        produce(producer, self._layout.dead_letters, value, letter.key, -1, [DEAD_LETTERS.header])
+        value, key = encode_letter(letter)
+        produce(producer, self._layout.dead_letters, value, key, -1, [DEAD_LETTERS.header])
 
 
 def _letter_of(commands: str, refused: RefusedCommand, entry: Entry | None, at: int) -> DeadLetter:
@@ -183,8 +176,7 @@ def _letter_of(commands: str, refused: RefusedCommand, entry: Entry | None, at: 
 def _letter(topic: str, partition: int, offset: int, why: DeadLettered, record: Any) -> DeadLetter:
     headers = tuple(RecordHeader(name, value) for name, value in headers_left(record))
     timestamp_ms = record.timestamp()[1]
-    value = None if why.is_cut else record.value()
-    return DeadLetter(
+    letter = DeadLetter(
         topic,
         partition,
         offset,
@@ -193,6 +185,7 @@ def _letter(topic: str, partition: int, offset: int, why: DeadLettered, record: 
         message=why.message,
         found_at=time.time_ns() // 1000,
         key=record.key(),
-        value=value,
+        value=record.value(),
         headers=headers,
     )
+    return bare(letter) if why.is_cut else letter

@@ -33,7 +33,7 @@ class DeadLettered:
     Attributes:
         reason: one word, as in `model.dead_letters.DeadLetter`.
         message: for people.
-        is_cut: the value is too large to be kept.
+        is_cut: a letter with all of the record is too large.
     """
 
     reason: str
@@ -257,9 +257,7 @@ class PendingCommands:
             what, partition, offset, record = self._taken[0]
             why = DeadLettered("oversized", "its results exceed the maximum record size")
             if type(what) is DeadLettered:
-                why = DeadLettered(
-                    what.reason, f"{what.message}; the value is too large to be stored here", is_cut=True
-                )
+                why = DeadLettered(what.reason, what.message, is_cut=True)
             self._taken[:] = [(why, partition, offset, record)] if record is not None else []
         else:
             self._careful_left = len(self._taken)

@@ -23,6 +23,7 @@ from perdure.adapters.kafka.clients.partition_state import Place
 from perdure.adapters.kafka.engine.transaction import Fenced, Transactions
 from perdure.adapters.kafka.headers import headers_of
 from perdure.adapters.kafka.ingest.trigger_source import TriggerSource
+from perdure.adapters.kafka.letters import encode_letter
 from perdure.adapters.kafka.namespace.topics import COMMANDS as COMMANDS_TOPIC
 from perdure.adapters.kafka.namespace.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
 from perdure.adapters.kafka.namespace.topics import INGEST, name_of
@@ -49,9 +50,6 @@ BATCH: Final = 2_000
 POLL_S: Final = 0.1
 PAUSE_S: Final = 1.0
 RETRY_AFTER_S: Final = 0.2
-KEPT_BYTES: Final = 8 * 1024 * 1024
-"""A larger value would make the dead letter larger than a record may be: it stays where it was
-found."""
 
 
 @dataclass(slots=True)
@@ -221,13 +219,8 @@ class Ingest:
                     producer, self._commands, COMMANDS.encode(command), command.workflow_id, [COMMANDS.header]
                 )
             for letter in batch.letters:
-                _produce(
-                    producer,
-                    self._dead_letters,
-                    DEAD_LETTERS.encode(letter),
-                    letter.key,
-                    [DEAD_LETTERS.header],
-                )
+                value, key = encode_letter(letter)
+                _produce(producer, self._dead_letters, value, key, [DEAD_LETTERS.header])
 
         self._transactions.run(write, self._topics.offsets(batch.ends), metadata)
 
@@ -261,20 +254,16 @@ class Ingest:
 
 def _letter(source: Source, timestamp_ms: int, bad: BadRecord) -> DeadLetter:
     headers = tuple(RecordHeader(name, value) for name, value in source.headers)
-    value, message = source.value, str(bad)
-    if value is not None and len(value) > KEPT_BYTES:
-        message += f"; its {len(value)} bytes are too many for a dead letter; they stay in the source topic"
-        value = None
     return DeadLetter(
         source.topic,
         source.partition,
         source.offset,
         timestamp_ms=timestamp_ms,
         reason=bad.reason,
-        message=message,
+        message=str(bad),
         found_at=time.time_ns() // 1_000,
         key=source.key,
-        value=value,
+        value=source.value,
         headers=headers,
     )
 

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from perdure.adapters.kafka.callbacks import as_raised
 from perdure.adapters.kafka.error_classes import error_of, in_words
+from perdure.adapters.kafka.letters import bare, encode_letter
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS
 from perdure.model import commands as cm
 from perdure.model.described import described
@@ -54,6 +55,7 @@ class ReportWriter:
         self._status = status
         self._queue: SimpleQueue[Sequence[Item] | None] = SimpleQueue()
         self._failed: set[int] = set()
+        self._smaller: dict[int, Item] = {}
         self._producer: Producer | None = None
         self._is_giving_up = False
         self._thread = WatchedThread(target=self._run, name="perdure-reports")
@@ -129,12 +131,16 @@ class ReportWriter:
             self._status.waits("reports of activities to be written")
             if self._is_giving_up:
                 return items
-        return [items[index] for index in sorted(self._failed)]
+        return [self._smaller.pop(index, items[index]) for index in sorted(self._failed)]
 
     def _produce(self, producer: Producer, index: int, item: Item) -> None:
         def on_delivered(error: KafkaError | None, _message: Any) -> None:
-            if error is not None:
-                self._not_written(index, error)
+            if error is None:
+                return
+            # The topic takes less than this client.
+            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and (less := _smaller(item, size)) is not None:
+                self._smaller[index] = less
+            self._not_written(index, error)
 
         try:
             topic, value, key, header = self._record(item)
@@ -147,6 +153,7 @@ class ReportWriter:
                 return
             self._produce(producer, index, failed)
             return
+        size = len(value)
         while True:
             try:
                 producer.produce(topic, value, key, on_delivery=as_raised(on_delivered), headers=[header])
@@ -154,22 +161,20 @@ class ReportWriter:
                 producer.poll(0.05)
             except KafkaException as exception:
                 error = error_of(exception)
-                if error.code() != KafkaError.MSG_SIZE_TOO_LARGE or not isinstance(item, cm.CompleteActivity):
+                is_too_large = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+                less = _smaller(item, size) if is_too_large else None
+                if less is None:
                     self._not_written(index, error)
-                    return
-                item = _too_large(item, len(value))
-                topic, value, key, header = self._record(item)
+                else:
+                    self._produce(producer, index, less)
+                return
             else:
                 return
 
     def _record(self, item: Item) -> tuple[str, bytes, Any, tuple[str, bytes]]:
         if isinstance(item, UnreadableTask):
-            return (
-                self._clients.topic("dead-letters"),
-                DEAD_LETTERS.encode(item.letter),
-                item.letter.key,
-                DEAD_LETTERS.header,
-            )
+            value, key = encode_letter(item.letter)
+            return self._clients.topic("dead-letters"), value, key, DEAD_LETTERS.header
         return self._clients.topic("commands"), COMMANDS.encode(item), item.workflow_id, COMMANDS.header
 
     def _not_written(self, index: int, error: KafkaError) -> None:
@@ -192,6 +197,16 @@ def _unwritable(item: Item, error: Exception) -> Item | None:
     return cm.FailActivity(
         item.workflow_id, item.run_id, number=item.number, token=item.token, failure=failure
     )
+
+
+def _smaller(item: Item, size: int) -> Item | None:
+    """What replaces an item that is larger than Kafka accepts; None: nothing."""
+    if isinstance(item, cm.CompleteActivity):
+        return _too_large(item, size)
+    if isinstance(item, UnreadableTask):
+        letter = bare(item.letter)
+        return None if letter.value == item.letter.value else UnreadableTask(letter, item.token)
+    return None
 
 
 def _too_large(report: cm.CompleteActivity, size: int) -> cm.FailActivity:
