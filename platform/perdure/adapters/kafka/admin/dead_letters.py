@@ -279,14 +279,8 @@ class KafkaDeadLetters:
             producer.init_transactions(ANSWER_S)
             producer.begin_transaction()
             for number, (topic, value, key, partition, headers) in enumerate((*records, *facts, *swept)):
-                producer.produce(
-                    topic,
-                    value,
-                    key,
-                    partition,
-                    on_delivery=as_raised(partial(delivered, number=number)),
-                    headers=headers,
-                )
+                told = as_raised(partial(delivered, number=number))
+                producer.produce(topic, value, key, partition, on_delivery=told, headers=headers)
             _commit(producer)
         except KafkaException as exception:
             error = error_of(exception)
