@@ -1,4 +1,4 @@
-"""What librdkafka calls: the one way to give it a function.
+"""Functions that librdkafka calls: the one way to give it a callback.
 
 On Python 3.11, C code sets an exception as a class and a text, and Python makes an object of them
 where the exception is first caught. confluent-kafka 2.16 keeps only the text, so that the caller of
@@ -42,7 +42,7 @@ def never_raising(callback: Callable[P, object]) -> Callable[P, None]:
 
 
 class ClientLogger:
-    """What a client logs to, as `never_raising`.
+    """Takes the log lines of a client and never raises.
 
     Args:
         logger: gets the lines.

@@ -1,7 +1,7 @@
 """Encodes dead letters, so that Kafka takes each of them.
 
-A record that cannot be processed may be of anybody's, and as large as its topic permits; if its
-producer compresses it, it is larger still. A letter has its key twice, as the key of its own
+A record that cannot be processed may come from any producer and be as large as its topic
+permits, or larger if it is compressed. A letter has its key twice, as the key of its own
 record and inside. One that Kafka refuses would be written again for ever, and no later record of
 the partition would be processed. So a letter that is too large leaves out its value, and then also
 its key and headers: `perdure dead-letters` reads them from the record's place while it exists.

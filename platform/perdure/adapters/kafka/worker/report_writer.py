@@ -200,7 +200,7 @@ def _unwritable(item: Item, error: Exception) -> Item | None:
 
 
 def _smaller(item: Item, size: int) -> Item | None:
-    """What replaces an item that is larger than Kafka accepts; None: nothing."""
+    """The replacement of an item that is larger than Kafka accepts; None: there is none."""
     if isinstance(item, cm.CompleteActivity):
         return _too_large(item, size)
     if isinstance(item, UnreadableTask):
