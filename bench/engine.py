@@ -12,6 +12,8 @@ import time
 from collections.abc import Collection, Sequence
 
 from bench import workflows
+from perdure.adapters.memory.medium import MemoryMedium
+from perdure.adapters.memory.store import MemoryClosedRuns
 from perdure.codec.avro import COMMANDS, EVENTS, REPLIES, STATE, TASKS
 from perdure.codec.payloads import JsonPayloads
 from perdure.engine.ports import Batch, Owner
@@ -98,6 +100,9 @@ class NullStore:
 
     def running(self, partition: int, after: object, limit: int) -> tuple[list[tuple[str, str]], object]:
         return [], None
+
+    def closed_runs(self) -> MemoryClosedRuns:
+        return MemoryClosedRuns(MemoryMedium())
 
     def latest_at(self) -> int:
         return 0

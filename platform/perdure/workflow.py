@@ -63,6 +63,7 @@ from perdure.errors import UsageError
 from perdure.model.duration import microseconds
 from perdure.model.info import Info
 from perdure.model.limits import fault_of_summary
+from perdure.model.retention import Retention
 from perdure.model.runtime import WorkflowRuntime, current, misuse
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ __all__ = [
     "Info",
     "Query",
     "QueryRef",
+    "Retention",
     "Run",
     "RunRef",
     "Saga",

@@ -152,6 +152,13 @@ def test_a_store_of_an_earlier_release_is_what_its_topic_says(folder: Folder, tm
         assert [(state.run_id, state.status) for state in states if state] == [
             (runs[-1].run_id, release.topics.statuses[workflow_id])
         ] * 2
+    kinds = [sorted(store.closed_runs().kinds(1 << 62)) for store in stores]
+    assert kinds[0] == kinds[1]
+    assert all(kind[0] for kind in kinds[0])
+    for kind in kinds[0]:
+        closed = [store.closed_runs().first(kind, 1_000) for store in stores]
+        assert closed[0] == closed[1]
+        assert closed[0], "there are closed runs of each kind"
     for store in stores:
         store.close()
 

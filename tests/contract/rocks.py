@@ -44,6 +44,11 @@ class TopicLog(MemoryLog):
         for record, _ in batch.events:
             key = f"{record.workflow_id}/{record.run_id}/{record.first_event_id}".encode()
             self._topic.append((len(self._topic), key, EVENTS.encode(record), [EVENTS.header]))
+        for removed in batch.removed:
+            run = removed.run
+            for first in removed.event_ids:
+                key = f"{run.workflow_id}/{run.run_id}/{first}".encode()
+                self._topic.append((len(self._topic), key, None, None))
         self._restorer.reached({0: len(self._topic)})
 
 

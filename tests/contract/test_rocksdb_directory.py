@@ -168,7 +168,7 @@ def test_a_store_of_another_format_is_rebuilt(
     told: list[str] = []
     _, restorer = opened(directory, chronicle, told.append)
     assert restorer.open(0, 1_000_000) is None
-    assert "its format is 1" in told[0]
+    assert f"its format is {values.FORMAT}" in told[0]
     restorer.close(0)
 
 

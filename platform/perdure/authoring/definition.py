@@ -8,11 +8,15 @@ from collections.abc import Callable, Coroutine
 from types import FunctionType
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, overload
 
+from msgspec.structs import replace
+
 from perdure.authoring.members import Member, OnSignal, Query, Run, RunRef, Signal, Update, View
 from perdure.authoring.workflow_type import ATTRIBUTE, Definition, definition_of_class
 from perdure.errors import UsageError
+from perdure.model.duration import Duration
 from perdure.model.generics import home_of, specialised
 from perdure.model.limits import fault_of_id
+from perdure.model.retention import NOTHING_SAID, Retention, retention_of
 from perdure.model.signature import hints_of, remember_local_names, takes_self, without_first
 from perdure.model.source import calling_place, is_ours, place_of
 
@@ -43,7 +47,9 @@ def defn(cls: type[C], /) -> type[C]: ...  # type: ignore[overload-overlap]
 @overload
 def defn(fn: Callable[P, Coroutine[Any, Any, R]], /) -> RunRef[None, P, R]: ...
 @overload
-def defn(*, name: str | None = None, version: int = 1) -> Decorator: ...
+def defn(
+    *, name: str | None = None, version: int = 1, retention: Retention | Duration | None = ...
+) -> Decorator: ...
 def defn(target: Any = None, /, **options: Any) -> Any:
     """Make a class, or an `async def`, a workflow. Use it bare, or with options.
 
@@ -52,14 +58,18 @@ def defn(target: Any = None, /, **options: Any) -> Any:
     Args:
         target: the class or the function.
         options: `name`, by default that of the class or function; `version`, by default 1: of
-            several with one name, new runs take the greatest, and open runs keep theirs.
+            several with one name, new runs take the greatest, and open runs keep theirs;
+            `retention`, how long a run is kept after it has closed: a duration, a `Retention` for
+            one by outcome, None for ever. By default, what the engine's option says.
 
     Raises:
         UsageError: the target cannot be a workflow; the message names the line and what to change.
     """
     place = calling_place()
-    if odd := options.keys() - {"name", "version"}:
-        raise UsageError(f"{place}: workflow.defn has no option {min(odd)!r}, only name and version.")
+    if odd := options.keys() - {"name", "version", "retention"}:
+        raise UsageError(
+            f"{place}: workflow.defn has no option {min(odd)!r}, only name, version and retention."
+        )
     name, version = options.get("name"), options.get("version", 1)
     if name is not None and (fault := fault_of_id(name, "name")):
         raise UsageError(f"{place}: workflow.defn: {fault}")
@@ -68,9 +78,13 @@ def defn(target: Any = None, /, **options: Any) -> Any:
             f"{place}: workflow.defn: version must be a whole number from 1 to {LARGEST_VERSION}, not "
             f"{version!r}."
         )
+    try:
+        retention = retention_of(options.get("retention", NOTHING_SAID))
+    except UsageError as error:
+        raise UsageError(f"{place}: workflow.defn: {error}") from None
     if target is None:
-        return functools.partial(_define, name=name, version=version, place=place)
-    return _define(target, name, version, place)
+        return functools.partial(_define, name=name, version=version, retention=retention, place=place)
+    return _define(target, name, version, retention, place)
 
 
 def ours(target: Any, name: str) -> Definition:
@@ -105,15 +119,15 @@ def definition_of(target: object) -> Definition:
     )
 
 
-def _define(target: Any, name: str | None, version: int, place: str) -> Any:
+def _define(target: Any, name: str | None, version: int, retention: Retention, place: str) -> Any:
     if name is not None and name.startswith(RESERVED) and not is_ours(getattr(target, "__module__", "")):
         raise UsageError(f"{place}: workflow.defn: {name!r}: names of perdure's own begin with {RESERVED!r}.")
     if isinstance(target, type):
-        definition = _of_class(target, name or target.__name__, version, place)
+        definition = replace(_of_class(target, name or target.__name__, version, place), retention=retention)
         setattr(target, ATTRIBUTE, definition)
         result: Any = target
     else:
-        definition = _of_function(target, name, version, place)
+        definition = replace(_of_function(target, name, version, place), retention=retention)
         result = RunRef[Any, Any, Any](None, target, definition)
     DEFINED.append(definition)
     return result

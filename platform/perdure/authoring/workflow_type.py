@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from perdure.errors import UsageError
 from perdure.model.events import WorkflowStarted
+from perdure.model.retention import NOTHING_SAID, Retention
 from perdure.model.signature import hints_of
 from perdure.model.source import place_of
 
@@ -36,6 +37,7 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
         triggers: each with the name of the signal that it sends; empty: it starts a run.
         version: of the type; new runs take the greatest one that is served.
         older: the other versions that are served, of the greatest one; `of_version` finds them.
+        retention: how long its runs are kept after they have closed.
         init_takes_arguments: whether `__init__` takes the arguments of the run; otherwise it takes
             nothing.
     """
@@ -54,6 +56,7 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
     triggers: list[tuple[Any, str]] = field(default_factory=list["tuple[Any, str]"])
     version: int = 1
     older: Mapping[int, Definition] = field(default_factory=dict[int, "Definition"])
+    retention: Retention = NOTHING_SAID
 
     def of_version(self, version: int) -> Definition | None:
         """The version that a run began with; None when it is not served.

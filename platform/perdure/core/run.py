@@ -12,6 +12,7 @@ from perdure.model import addresses
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Refused
+from perdure.model.retention import ClosedRun
 from perdure.model.states import WAITS_TOLD, Wait, WorkflowState
 
 
@@ -147,6 +148,11 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
         memo=run.started.memo,
         details=run.details,
     )
+
+
+def closed_run(run: RunState) -> ClosedRun:
+    """A run that has closed, as it is found when it is due for removal."""
+    return ClosedRun(run.started.type, run.status, run.closed_at, run.run_id, run.workflow_id)
 
 
 def waits_of(run: RunState) -> tuple[Wait, ...]:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from perdure.core.actions import to_event
 from perdure.core.machine import Stamp
 from perdure.core.registry import WAKES
-from perdure.core.run import record, start
+from perdure.core.run import closed_run, record, start
 from perdure.core.start import continued_event
 from perdure.core.state import Phase
 from perdure.engine.active import ActiveRun
@@ -113,7 +113,7 @@ class Activation:
                 waiters.move(state.run_id, state.next_run_id)
             elif state.phase >= Phase.COMPLETED:
                 waiters.forget(state.run_id)
-                self.runs.drop_if(active)
+                self.runs.drop_run(state.workflow_id, state.run_id)
                 self.inline.forget(state.run_id)
         self.inline.settle(self.outbox.batch)
         self.touched.clear()
@@ -121,7 +121,7 @@ class Activation:
     def abort(self) -> None:
         """The batch was aborted: drop its runs, since they hold events that were not recorded."""
         for active in self.touched.values():
-            self.runs.drop_if(active)
+            self.runs.drop_run(active.state.workflow_id, active.state.run_id)
         self.inline.abort()
         self.touched.clear()
 
@@ -239,6 +239,7 @@ class Activation:
         promises = [each for requests in before.promises.values() for each in requests]
         started = _continued(self, active, continued.input)
         self.record(active, replace(continued, next_run_id=(next_run_id := self.ids.run_id())))
+        self.outbox.batch.followed.append(closed_run(before))
         after = self.begin_run(before.workflow_id, next_run_id, started)
         for reply_to, request_id in promises:
             self.record(after, ev.AnswerPromised(request_id, reply_to))

@@ -242,10 +242,11 @@ class ActiveRuns:
         if active is not None:
             active.drop_code()
 
-    def drop_if(self, active: ActiveRun) -> None:
+    def drop_run(self, workflow_id: str, run_id: str) -> None:
         """Forget this run, unless a newer one has its workflow id."""
-        if self._runs.get(active.state.workflow_id) is active:
-            self.drop(active.state.workflow_id)
+        active = self._runs.get(workflow_id)
+        if active is not None and active.state.run_id == run_id:
+            self.drop(workflow_id)
 
     def trim(self) -> None:
         """Forget the least recently used runs beyond the capacity. Called between batches."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import interceptor
 from perdure.codec.records import hash_of
-from perdure.core.run import public_state
+from perdure.core.run import closed_run, public_state
 from perdure.core.state import Phase
 from perdure.engine.active import record_of
 from perdure.engine.outbox import can_reply
@@ -133,12 +133,14 @@ class BatchHandler:
             encoded = self._encode(record)
             state.last_hash = hash_of(encoded)
             batch.events.append((record, encoded))
+            if state.closed_at:
+                batch.closed.append(closed_run(state))
             if state.phase is Phase.CONTINUED:  # the state of the workflow is that of the next run
                 continue
             public = public_state(state, active.view, active.view_fault)
             if _differs(active.public, public):
                 batch.states[state.workflow_id] = active.public = public
-            if state.phase.is_closed:
+            if state.closed_at:
                 self._waiters.close(state, outbox)
 
     def _bury(self, command: cm.AnyCommand, poison: Poison) -> None:

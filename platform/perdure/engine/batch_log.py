@@ -63,10 +63,10 @@ class BatchLog:
         match verdict:
             case Reaction.RETRY:
                 message = f"{error}; no data lost, retrying"
-            case Reaction.WITHOUT_FAREWELLS:
+            case Reaction.WITHOUT_EXTRAS:
                 message = (
                     f"a batch cannot be written: {described(error)}; retrying it without replies to waiting "
-                    "clients"
+                    "clients, and without removing closed runs"
                 )
             case Reaction.ONE_BY_ONE:
                 message = f"a batch cannot be written: {described(error)}; retrying its commands one by one"

@@ -101,6 +101,8 @@ class Counts:
         batch_commands: committed batches by size.
         batch_us: committed batches by the time from the first command to the end of the commit.
         transaction_us: committed batches by the time of the commit alone.
+        removed: closed runs that were removed.
+        oldest_due_us: how long the run that is due the longest is due, microseconds.
         lateness_us: timers by the delay between the time asked for and the time they fired.
     """
 
@@ -112,7 +114,9 @@ class Counts:
         "events",
         "lateness_us",
         "letters",
+        "oldest_due_us",
         "poisoned",
+        "removed",
         "tasks",
         "transaction_us",
     )
@@ -123,6 +127,8 @@ class Counts:
         self.tasks = 0
         self.aborted = 0
         self.poisoned = 0
+        self.removed = 0
+        self.oldest_due_us = 0
         self.letters: Counter[str] = Counter()
         self.batch_commands = Buckets(SIZES)
         self.batch_us = Buckets(TIMES_US)

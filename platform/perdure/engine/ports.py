@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from perdure.model.events import EventRecord, RecordProduced
     from perdure.model.inline import InlineTask
     from perdure.model.replies import AnyReply, History
+    from perdure.model.retention import ClosedRun, RemovedRun
     from perdure.model.states import WorkflowState
     from perdure.model.streams import StreamRecord
     from perdure.model.tasks import Task
@@ -79,6 +80,10 @@ class Batch:
             partition's owner hands out each once.
         replies: pairs of address (`reply_to`) and answer; delivered after the commit.
         letters: commands that become dead letters.
+        closed: the runs that close in the batch, for the store's index of closed runs.
+        followed: closed runs whose workflow id has another run from now on.
+        removed: runs whose records are removed.
+        states_ended: workflow ids whose state is removed; none of them is in `states`.
         streams: values for those who read streams, in order; one that is there is not written a
             second time, where the log can see that.
     """
@@ -96,6 +101,10 @@ class Batch:
     replies: list[tuple[str, AnyReply]] = field(default_factory=list["tuple[str, AnyReply]"])
     letters: list[RefusedCommand] = field(default_factory=list[RefusedCommand])
     streams: list[StreamRecord] = field(default_factory=list["StreamRecord"])
+    closed: list[ClosedRun] = field(default_factory=list["ClosedRun"])
+    followed: list[ClosedRun] = field(default_factory=list["ClosedRun"])
+    removed: list[RemovedRun] = field(default_factory=list["RemovedRun"])
+    states_ended: set[str] = field(default_factory=set[str])
 
 
 class Owner(Protocol):
@@ -268,6 +277,10 @@ class Store(Protocol):
         """
         ...
 
+    def closed_runs(self) -> ClosedRuns:
+        """The index of closed runs."""
+        ...
+
     def latest_at(self) -> int:
         """The `at` of the last batch, 0 if there was none. The engine's time never goes back before
         it.
@@ -276,6 +289,35 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Idempotent."""
+
+
+class ClosedRuns(Protocol):
+    """Finds closed runs of the owned partitions, without a look at the others."""
+
+    def kinds(self, before: int) -> list[tuple[str, str]]:
+        """Types and statuses of which there are closed runs. An empty type: there are more that
+        have closed before, whose type the store has not looked up yet; it does at the next call.
+
+        Args:
+            before: runs that closed later may be left out, microseconds.
+        """
+        ...
+
+    def first(self, kind: tuple[str, str], limit: int) -> list[ClosedRun]:
+        """The runs of a type and status that closed first, in that order."""
+        ...
+
+    def of(self, workflow_id: str) -> list[ClosedRun]:
+        """Those of a workflow id, in any order. The type may be empty."""
+        ...
+
+    def current(self, workflow_id: str) -> str:
+        """The run, open or closed, whose state is the workflow's; empty: there is none."""
+        ...
+
+    def event_ids(self, workflow_id: str, run_id: str) -> list[int]:
+        """The first event id of each record of a run, in order."""
+        ...
 
 
 class Clock(Protocol):

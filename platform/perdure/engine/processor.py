@@ -20,9 +20,11 @@ from perdure.engine.operator_log import Report, to_stderr
 from perdure.engine.outbox import BatchOutbox
 from perdure.engine.ports import Batch
 from perdure.engine.quarantine import Poison, Quarantine, Reaction
+from perdure.engine.retention import RunRemover
 from perdure.engine.review import BATCHES, Reviewer
 from perdure.engine.sources import CommandSources
 from perdure.engine.waiters import Waiters
+from perdure.model.retention import KEEP, Retention
 
 if TYPE_CHECKING:
     from perdure.engine.ports import Clock, Ids, Log, Steps, Store
@@ -44,6 +46,7 @@ class Settings:
         join_s: how long a batch waits for steps that it has just started, seconds.
         cached_runs: the most runs kept in memory between batches.
         retry_s: the pause after a commit that was aborted, seconds.
+        retention: of workflow types and outcomes that do not say how long a closed run is kept.
         skips_time: the clock jumps to the next timer, as in tests, so leases are not measured.
         block_limit_s: workflow code that runs longer without yielding is interrupted, seconds; 0:
             never.
@@ -56,6 +59,7 @@ class Settings:
     retry_s: float = 0.2
     block_limit_s: float = 2.0
     skips_time: bool = False
+    retention: Retention = KEEP
 
 
 DEFAULTS: Final = Settings()
@@ -95,9 +99,7 @@ class Engine:
         encode: Callable[[EventRecord], bytes] = encode_event_record,
         interceptors: Sequence[Interceptor] = (),
     ) -> None:
-        self._log = log
-        self._store = store
-        self._clock = clock
+        self._log, self._store, self._clock = log, store, clock
         self._settings = settings
         report = report or to_stderr
         self._time = HybridClock(clock, report)
@@ -122,6 +124,7 @@ class Engine:
             size=BatchSize(settings.batch_limit, settings.batch_s),
             lateness_us=self.counts.lateness_us,
             is_measuring=not settings.skips_time,
+            remover=RunRemover(store, definitions, settings.retention, runs=self._runs, counts=self.counts),
         )
         self._activation = Activation(
             self._runs,
@@ -201,7 +204,7 @@ class Engine:
             commands = self._sources.take(timeout_s)
             at = self._time.now()
             commands = self._sources.with_due(commands, at)
-            if not commands and not self._farewells:
+            if not commands and not self._farewells and not self._sources.remover.look(at):
                 pulse.trouble = ""  # what was aborted is no longer ours to do
                 return self._sources.review()
             self._has_open_batch = True
@@ -213,6 +216,7 @@ class Engine:
             self._batch_handler.join_steps(self._sources.size.limit, self._settings.join_s)
             quarantine.write()
             self._batch_handler.close_records()
+            self._sources.remover.fill(outbox.batch, is_idle=not commands)
             handling_us = pulse.turn(LoopPhase.COMMITTING)
             self._log.commit(outbox.batch)
         except Exception as error:
@@ -299,12 +303,13 @@ class Engine:
         """Abort the batch, and prepare the next one to avoid the error. False: the error must be
         raised.
         """
-        verdict = self._quarantine.blame(error, has_farewells=bool(self._farewells))
+        has_extras = bool(self._farewells or self._sources.remover.has_filled)
+        verdict = self._quarantine.blame(error, has_extras=has_extras)
         self._abort(self._batch_log.aborted(verdict, error))
         match verdict:
             case Reaction.RETRY:
                 self._log.take(0, self._settings.retry_s)
-            case Reaction.WITHOUT_FAREWELLS:
+            case Reaction.WITHOUT_EXTRAS:
                 self._farewells.clear()
             case Poison(strikes=strikes):
                 self.counts.poisoned += strikes == 1

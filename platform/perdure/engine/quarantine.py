@@ -48,9 +48,9 @@ class Reaction(Enum):
 
     RETRY = auto()
     """Retry the same batch: nothing is wrong with it."""
-    WITHOUT_FAREWELLS = auto()
-    """Retry without the replies to clients of released runs: those replies may be to blame, and the
-    clients repeat their requests anyway."""
+    WITHOUT_EXTRAS = auto()
+    """Retry without what no command asked for, since that may be to blame: replies to clients of
+    released runs, which repeat their requests anyway, and the removal of runs, which can wait."""
     ONE_BY_ONE = auto()
     """Retry one command at a time: one of them fails the batch."""
     RAISE = auto()
@@ -136,16 +136,15 @@ class Quarantine:
 
     # ---- blame
 
-    def blame(self, error: Exception, *, has_farewells: bool = False) -> Reaction | Poison:
+    def blame(self, error: Exception, *, has_extras: bool = False) -> Reaction | Poison:
         """Find out which command caused an error. The batch must be aborted in any case.
 
         Args:
             error: raised while commands were taken, handled or written.
-            has_farewells: whether the batch also holds replies to the clients of runs that are
-                given up.
+            has_extras: whether the batch also holds what no command asked for.
         """
-        if has_farewells and self.stage is Stage.WRITING and not isinstance(error, InfrastructureError):
-            return Reaction.WITHOUT_FAREWELLS
+        if has_extras and self.stage is Stage.WRITING and not isinstance(error, InfrastructureError):
+            return Reaction.WITHOUT_EXTRAS
         if isinstance(error, CommitAborted):
             return Reaction.RETRY
         if self.stage is Stage.TAKING or (

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from perdure.engine.hybrid_clock import HybridClock
     from perdure.engine.ports import Batch, Clock, Log, Store
     from perdure.engine.quarantine import Quarantine
+    from perdure.engine.retention import RunRemover
     from perdure.engine.review import Reviewer
 
 
@@ -39,9 +40,11 @@ class CommandSources:
         size: the size of a batch.
         lateness_us: counts how late timers fired.
         is_measuring: see `Leases`.
+        remover: removes closed runs.
 
     Attributes:
         leases: the leases of dispatched attempts.
+        remover: removes closed runs.
         size: the size of a batch.
         unavailable: runs that wait for a key or an object.
     """
@@ -58,6 +61,7 @@ class CommandSources:
         "_time",
         "_timers",
         "leases",
+        "remover",
         "size",
         "unavailable",
     )
@@ -74,6 +78,7 @@ class CommandSources:
         size: BatchSize,
         lateness_us: Buckets,
         is_measuring: bool,
+        remover: RunRemover,
     ) -> None:
         self._log = log
         self._store = store
@@ -83,6 +88,7 @@ class CommandSources:
         self._reviewer = reviewer
         self.size = size
         self._lateness_us = lateness_us
+        self.remover = remover
         self._timers = TimerQueue(store)
         self.leases = Leases(is_measuring=is_measuring)
         self.unavailable = Unavailable(clock)
@@ -132,8 +138,9 @@ class CommandSources:
             commands = self._log.take(self.size.limit, 0)
             return self._take_own(self.size.limit) + commands
         wait_us = timeout_s * 1e6 if self._reviewer.is_done else min(timeout_s, PAUSE_S) * 1e6
-        if (at := self._timers.next_at()) is not None:
-            wait_us = min(wait_us, max(0, at - self._time.now()))
+        for at in (self._timers.next_at(), self.remover.next_at()):
+            if at is not None:
+                wait_us = min(wait_us, max(0, at - self._time.now()))
         for at in (self.leases.next_at(), self.unavailable.next_at()):
             if at is not None:
                 wait_us = min(wait_us, max(0, at - self._clock.elapsed()))
@@ -165,6 +172,7 @@ class CommandSources:
         """The batch is committed: forget its timers and leases."""
         self._timers.disarm(batch.timers_ended)
         self._timers.arm(batch.timers)
+        self.remover.settle()
         self.leases.settle()
         self.unavailable.settle()
         self._taken_own.clear()
@@ -172,6 +180,7 @@ class CommandSources:
     def abort(self) -> None:
         """The batch was aborted: hand out its commands again."""
         self._timers.load()
+        self.remover.abort(self._time.last)
         self.leases.restore()
         self.unavailable.restore()
         self._own.extendleft(reversed(self._taken_own))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.core.run import closed_run
 from perdure.core.start import Outcome, decide_start, started_event
 from perdure.core.state import Phase
 from perdure.engine.activation import PYTHON
@@ -69,6 +70,8 @@ class Starting:
         if current is not None and decision.outcome is Outcome.TERMINATE_AND_START:
             reason = f"another run was started with if_running={command.if_running!r}"
             activation.record(current, ev.WorkflowTerminated(reason))
+        if current is not None:
+            activation.outbox.batch.followed.append(closed_run(current.state))
         active = self._new_run(command)
         if command.update_name:
             self._messages.handle(_update_of(command))

@@ -203,6 +203,12 @@ def _of_engine(engine: Engine) -> Iterator[Metric]:
     for reason in ("poisoned", "refused", "unanswerable"):
         letters.add_metric((reason,), counts.letters[reason])
     yield letters
+    yield _counter("perdure_removed_runs", "Closed runs that were removed.", counts.removed)
+    yield _gauge(
+        "perdure_oldest_due_removal_seconds",
+        "How long the closed run is due for removal that is due the longest.",
+        counts.oldest_due_us / 1e6,
+    )
     help_ = "Engine time minus this machine's clock; negative while the engine does not follow a clock jump."
     yield _gauge("perdure_clock_ahead_seconds", help_, engine.clock_ahead_us / 1e6)
     yield _counter("perdure_replays", "Runs restored by replaying their history.", engine.runs.replays)

@@ -22,6 +22,8 @@ from perdure.cli.options.metrics import LogFormat, LogLevel, Observing
 from perdure.client import Client
 from perdure.client.listing import ListQuery
 from perdure.distributed.options import EngineOptions, Place, WorkerOptions
+from perdure.engine.processor import Settings
+from perdure.model.retention import Retention
 from perdure.registry import Registry
 
 KAFKA = ["--kafka", "b:1", "--namespace", "ns"]
@@ -85,6 +87,8 @@ def test_an_engine_is_as_it_was_asked_for(served: list[Any], wired: list[tuple[A
         "7000",
         "--protocol",
         "consumer",
+        "--run-retention",
+        "7 days, failed=90 days",
     ]
     invoke("engine", "app.py", *KAFKA, *own, "--owner", "o", "--grace", "3", "--traces", *WATCHED)
     owner, found = served
@@ -96,7 +100,10 @@ def test_an_engine_is_as_it_was_asked_for(served: list[Any], wired: list[tuple[A
     ((registry, place, _, engine, worker),) = wired
     assert "perdure.echo" in registry.workflows, "for `helm test`"
     assert place.settings["bootstrap.servers"] == "b:1"
-    assert engine == EngineOptions("i", Path("s"), "consumer", is_static=True, session_timeout_ms=7_000)
+    kept = Settings(retention=Retention("7 days", failed="90 days"))
+    assert engine == EngineOptions(
+        "i", Path("s"), "consumer", is_static=True, session_timeout_ms=7_000, settings=kept
+    )
     assert worker is None
 
 

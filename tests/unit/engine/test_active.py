@@ -6,7 +6,7 @@ from typing import Any
 
 from perdure.codec.payloads import JsonPayloads
 from perdure.core.run import public_state
-from perdure.engine.active import ActiveRun, ActiveRuns
+from perdure.engine.active import ActiveRuns
 from perdure.model import events as ev
 from perdure.model.states import Status, WorkflowState
 
@@ -106,11 +106,10 @@ def test_a_run_is_dropped_only_while_it_is_the_one_that_is_cached() -> None:
     store = Store()
     runs = runs_of(store, 5)
     older = found(runs, "a")
-    newer = ActiveRun(older.state, None)
-    runs.add(newer)
-    runs.drop_if(older)
-    assert runs.find("a") is newer
-    runs.drop_if(newer)
+    runs.drop_run("a", "an older run")
+    runs.drop_run("b", older.state.run_id)
+    assert len(runs) == 1
+    runs.drop_run("a", older.state.run_id)
     assert len(runs) == 0
 
 

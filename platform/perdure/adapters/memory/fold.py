@@ -10,6 +10,7 @@ from perdure.codec.records import decode_event_record
 if TYPE_CHECKING:
     from perdure.engine.ports import Batch
     from perdure.model.events import EventRecord
+    from perdure.model.retention import ClosedRun
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
@@ -20,6 +21,7 @@ class Fold:
 
     Attributes:
         checkpoint: how many batches of the log are in it.
+        closed: the closed runs, by run id.
     """
 
     def __init__(self) -> None:
@@ -29,6 +31,7 @@ class Fold:
         self.tasks: dict[tuple[str, int], Task] = {}
         self._timers: list[Timer] = []
         self._events: dict[str, list[bytes]] = {}
+        self.closed: dict[str, ClosedRun] = {}
 
     def add(self, position: int, batch: Batch) -> None:
         """Fold the batch at a position of the log, from 0."""
@@ -38,6 +41,12 @@ class Fold:
         for record, encoded in batch.events:
             self._events.setdefault(record.run_id, []).append(encoded)
         self.states.update(batch.states)
+        self.closed.update((run.run_id, run) for run in batch.closed)
+        for removed in batch.removed:
+            self._events.pop(removed.run.run_id, None)
+            self.closed.pop(removed.run.run_id, None)
+        for workflow_id in batch.states_ended:
+            self.states.pop(workflow_id, None)
         for key in batch.tasks_ended:
             self.tasks.pop(key, None)
         self.tasks.update(batch.tasks)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from perdure.adapters.memory.fold import Fold
 from perdure.codec.records import decode_command, encode_command
+from perdure.model.streams import StreamRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from perdure.model.dead_letters import DeadLetter
     from perdure.model.events import RecordProduced
     from perdure.model.replies import AnyReply
-    from perdure.model.streams import StreamRecord
 
 
 class MemoryMedium:
@@ -111,6 +111,10 @@ class MemoryMedium:
             letters=[],
             commands=[],
             streams=[],
+            closed=list(batch.closed),
+            followed=[],
+            removed=list(batch.removed),
+            states_ended=set(batch.states_ended),
         )
         with self.lock:
             self.batches.append(kept)
@@ -120,11 +124,21 @@ class MemoryMedium:
             self.letters.extend(letters)
             self._append(sent)
             self.records += [record for _, record in batch.records]
+            if gone := {removed.run.run_id for removed in batch.removed}:
+                self._forget(gone)
             for each in batch.streams:
                 key = (each.run_id, each.name, each.activity, each.attempt, each.number)
                 if key not in self._numbers:
                     self._numbers.add(key)
                     self.streams.append(each)
+
+    def _forget(self, gone: set[str]) -> None:
+        """Drop what was written of runs that are removed. The streams keep their offsets."""
+        for each in self.batches:
+            each.events[:] = [event for event in each.events if event[0].run_id not in gone]
+        for index, value in enumerate(self.streams):
+            if value.run_id in gone:
+                self.streams[index] = StreamRecord("", "", "", 0, b"", value.at)
 
     def lose_store(self) -> None:
         """Simulate a lost disk of the store: it is folded again from the log."""

@@ -4,6 +4,7 @@ a real one may be.
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from perdure.codec.paging import PAGE_EVENTS, page_from
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from perdure.engine.ports import Batch
     from perdure.model.events import EventRecord
     from perdure.model.replies import History
+    from perdure.model.retention import ClosedRun
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
@@ -80,9 +82,42 @@ class MemoryStore:
         found = [(each, states[each].run_id) for each in ids if states[each].status is Status.RUNNING]
         return found, ids[-1] if len(ids) == limit else None
 
+    def closed_runs(self) -> MemoryClosedRuns:
+        """The index of closed runs."""
+        return MemoryClosedRuns(self._medium)
+
     def latest_at(self) -> int:
         """The `at` of the last batch."""
         return self._medium.stored.latest_at
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+class MemoryClosedRuns:
+    """`engine.ports.ClosedRuns` on a `MemoryMedium`."""
+
+    def __init__(self, medium: MemoryMedium) -> None:
+        self._medium = medium
+
+    def kinds(self, before: int) -> list[tuple[str, str]]:
+        """Types and statuses of closed runs."""
+        return sorted({(run.type, run.status) for run in self._medium.stored.closed.values()})
+
+    def first(self, kind: tuple[str, str], limit: int) -> list[ClosedRun]:
+        """The runs of a type and status that closed first."""
+        runs = self._medium.stored.closed.values()
+        return nsmallest(limit, (run for run in runs if (run.type, run.status) == kind))
+
+    def of(self, workflow_id: str) -> list[ClosedRun]:
+        """Those of a workflow id."""
+        return [run for run in self._medium.stored.closed.values() if run.workflow_id == workflow_id]
+
+    def current(self, workflow_id: str) -> str:
+        """The run whose state is the workflow's."""
+        state = self._medium.stored.states.get(workflow_id)
+        return "" if state is None else state.run_id
+
+    def event_ids(self, workflow_id: str, run_id: str) -> list[int]:
+        """The first event id of each record."""
+        return [record.first_event_id for record in self._medium.stored.events(run_id)]

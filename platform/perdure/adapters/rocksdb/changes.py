@@ -12,9 +12,17 @@ from perdure.model.states import Status
 
 if TYPE_CHECKING:
     from perdure.model.events import EventRecord
+    from perdure.model.retention import ClosedRun, RemovedRun
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
+
+
+class Kinds(Protocol):
+    """The kinds of closed runs that there are."""
+
+    def note(self, kind: tuple[str, str], key: bytes) -> None:
+        """A run of this kind has this key."""
 
 
 class Owner(Protocol):
@@ -29,6 +37,11 @@ class Owner(Protocol):
     number: int
     suspended: dict[str, str]
     timers_from: bytes
+
+    @property
+    def closed(self) -> Kinds:
+        """The kinds of closed runs."""
+        ...
 
 
 class Changes:
@@ -91,6 +104,24 @@ class Changes:
         """Forget a workflow id."""
         self._delete(keys.state(workflow_id))
         self.suspend(workflow_id, "", is_suspended=False)
+
+    def put_closed(self, run: ClosedRun) -> None:
+        """Index a closed run."""
+        key = keys.closed(run)
+        self.partition.closed.note((run.type, run.status), key)
+        self._put(key, b"")
+        self._put(keys.closed_of_workflow(run.workflow_id, run.run_id), key)
+
+    def end_closed(self, run: ClosedRun) -> None:
+        """Forget a closed run."""
+        self._delete(keys.closed(run))
+        self._delete(keys.closed_of_workflow(run.workflow_id, run.run_id))
+
+    def remove(self, removed: RemovedRun) -> None:
+        """Forget a run and its records."""
+        self.end_closed(removed.run)
+        for event_id in removed.event_ids:
+            self.end_event(removed.run.run_id, event_id)
 
     def put_task(self, task: Task) -> None:
         """A task that has not ended."""

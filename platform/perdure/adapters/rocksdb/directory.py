@@ -22,7 +22,7 @@ from rocksdict import (
 from perdure.adapters.rocksdb import keys
 from perdure.adapters.rocksdb.faults import DAMAGED, StoreFault, trouble_of
 from perdure.adapters.rocksdb.partition import Partition
-from perdure.adapters.rocksdb.values import FORMAT, Checkpoint, decode_checkpoint
+from perdure.adapters.rocksdb.values import FORMAT, WITHOUT_CLOSED_RUNS, Checkpoint, decode_checkpoint
 from perdure.errors import InfrastructureError
 
 if TYPE_CHECKING:
@@ -138,7 +138,11 @@ class Directory:
             if db is not None:
                 db.close()
             db, checkpoint = self._anew(path), None
-        return Partition(number, path, db, self._identity, checkpoint, self._now)
+        partition = Partition(number, path, db, self._identity, checkpoint, self._now)
+        if partition.format == WITHOUT_CLOSED_RUNS:
+            partition.closed.index_all()
+            partition.format = FORMAT  # is written with the next change; until then, all are indexed again
+        return partition
 
     def _open_db(self, path: Path) -> Rdict:
         try:
@@ -180,7 +184,7 @@ class Directory:
         return checkpoint, self._doubt(checkpoint, number, end)
 
     def _doubt(self, found: Checkpoint, number: int, end: int) -> str:
-        if found.format != FORMAT:
+        if found.format not in (WITHOUT_CLOSED_RUNS, FORMAT):
             return f"its format is {found.format}, this perdure's is {FORMAT}"
         if found.identity != self._identity:
             return f"it belongs to another topic ({found.identity}; ours is {self._identity})"

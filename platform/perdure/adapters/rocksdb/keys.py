@@ -4,11 +4,13 @@ big-endian.
 | table | key after the letter | value |
 |---|---|---|
 | c checkpoint | | `Checkpoint` |
+| d closed runs, by kind | type, 0, status, 0, closed_at, run id, 0, workflow id | nothing |
 | e events | run id, 0, first event id | `values.py` |
 | k tasks | run id, 0, activity number | the task |
 | s states | workflow id | `values.py` |
 | t timers | fires_at, run id, 0, kind, number, workflow id | nothing |
 | u suspended | workflow id | run id |
+| w closed runs, by workflow | workflow id, 0, run id | its key in d |
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
+from perdure.model.retention import ClosedRun
 from perdure.model.timers import Timer, TimerKind
 
 CHECKPOINT: Final = b"c"
@@ -40,6 +43,14 @@ def events(run_id: str) -> bytes:
     return b"e%b\0" % run_id.encode()
 
 
+EVENTS: Final = b"e"
+
+
+def run_of_event(key: bytes) -> str:
+    """The run of a record's key."""
+    return key[1 : len(key) - _NUMBER.size - 1].decode()
+
+
 def event_id_of(key: bytes) -> int:
     """The first event id of a record's key."""
     (number,) = _NUMBER.unpack_from(key, len(key) - _NUMBER.size)
@@ -54,6 +65,46 @@ def state(workflow_id: str) -> bytes:
 def suspended(workflow_id: str) -> bytes:
     """Of the entry that says that its run is suspended."""
     return b"u" + workflow_id.encode()
+
+
+CLOSED: Final = b"d"
+CLOSED_END: Final = b"e"
+
+
+def kind(type: str, status: str) -> bytes:
+    """Prefix of the closed runs of a type and status."""
+    return b"d%b\0%b\0" % (type.replace("\0", "?").encode(), status.encode())
+
+
+def closed(run: ClosedRun) -> bytes:
+    """Of a closed run; runs of one kind are in the order in which they closed."""
+    return b"%b%b%b\0%b" % (
+        kind(run.type, run.status),
+        _NUMBER.pack(run.closed_at + _SIGN),
+        run.run_id.encode(),
+        run.workflow_id.encode(),
+    )
+
+
+def closed_run_of(key: bytes) -> ClosedRun:
+    """The closed run of a key."""
+    type_end = key.index(0)
+    status_end = key.index(0, type_end + 1)
+    begin = status_end + 1 + _NUMBER.size
+    (closed_at,) = _NUMBER.unpack_from(key, status_end + 1)
+    run_end = key.index(0, begin)
+    return ClosedRun(
+        key[1:type_end].decode(),
+        key[type_end + 1 : status_end].decode(),
+        closed_at - _SIGN,
+        key[begin:run_end].decode(),
+        key[run_end + 1 :].decode(),
+    )
+
+
+def closed_of_workflow(workflow_id: str, run_id: str) -> bytes:
+    """Of the entry by which a workflow's closed run is found; its value is `closed` of the run."""
+    return b"w%b\0%b" % (workflow_id.encode(), run_id.encode())
 
 
 def task(run_id: str, number: int) -> bytes:

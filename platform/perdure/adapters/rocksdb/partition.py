@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 from rocksdict import ReadOptions
 
 from perdure.adapters.rocksdb import keys, values
+from perdure.adapters.rocksdb.closed_runs import ClosedRunsOfPartition
 from perdure.adapters.rocksdb.faults import fault
 from perdure.adapters.rocksdb.values import FORMAT, Checkpoint
 from perdure.codec.records import decode_task, encode_event_record
@@ -43,8 +44,10 @@ class Partition:
         now: the clock of the machine, microseconds.
 
     Attributes:
+        format: of what is stored.
         suspended: run ids by workflow id.
         timers_from: no timer has a key before it.
+        closed: finds closed runs.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Partition:
         self._db = db
         self._identity = identity
         self._now = now
+        self.format = checkpoint.format if checkpoint else FORMAT
         self.offset = checkpoint.offset if checkpoint else None
         self.input_offset = checkpoint.input_offset if checkpoint else -1
         self.latest_at = checkpoint.latest_at if checkpoint else 0
@@ -68,8 +72,9 @@ class Partition:
         self._last_read = "", b""
         self.suspended = {
             key[1:].decode(): run_id.decode()
-            for key, run_id in self._scan(keys.SUSPENDED, keys.after_all(keys.SUSPENDED))
+            for key, run_id in self.scan(keys.SUSPENDED, keys.after_all(keys.SUSPENDED))
         }
+        self.closed = ClosedRunsOfPartition(self)
 
     def write(self, changes: Changes, offset: int | None, at: int) -> None:
         """Write changes, and the position that the store has reached.
@@ -88,7 +93,7 @@ class Partition:
         self.input_offset = max(self.input_offset, changes.input_offset)
         self.latest_at = max(self.latest_at, changes.latest_at, at)
         checkpoint = Checkpoint(
-            FORMAT,
+            self.format,
             self._identity,
             self.number,
             offset=self.offset or 0,
@@ -105,7 +110,7 @@ class Partition:
 
     def has_record(self, run_id: str, first_event_id: int) -> bool:
         """Whether the record is stored."""
-        return self._get(keys.event(run_id, first_event_id)) is not None
+        return self.get(keys.event(run_id, first_event_id)) is not None
 
     def events(self, run_id: str) -> list[EventRecord]:
         """The history of a run. A record says where the next one begins: asking for it by its key
@@ -115,7 +120,7 @@ class Partition:
         records: list[EventRecord] = []
         event_id = 1
         while len(records) < ASKED_FOR:
-            stored = self._get(keys.event(run_id, event_id))
+            stored = self.get(keys.event(run_id, event_id))
             if stored is None:
                 break
             records.append(values.record_of(stored))
@@ -123,7 +128,7 @@ class Partition:
             self._last_read = run_id, stored
         if 0 < len(records) < ASKED_FOR:
             return records
-        for _, stored in self._scan(keys.event(run_id, event_id), keys.after_all(keys.events(run_id))):
+        for _, stored in self.scan(keys.event(run_id, event_id), keys.after_all(keys.events(run_id))):
             records.append(values.record_of(stored))
             self._last_read = run_id, stored
         return records
@@ -142,7 +147,7 @@ class Partition:
             found.status()
         except Exception as error:
             raise fault(error, self.path) from error
-        for key, stored in self._scan(begin, keys.after_all(first)):
+        for key, stored in self.scan(begin, keys.after_all(first)):
             yield keys.event_id_of(key), encode_event_record(values.record_of(stored))
 
     def last_record(self, run_id: str) -> bytes | None:
@@ -163,11 +168,11 @@ class Partition:
     def event_ids(self, run_id: str) -> list[int]:
         """The first event ids of a run's records."""
         first = keys.events(run_id)
-        return [keys.event_id_of(key) for key, _ in self._scan(first, keys.after_all(first))]
+        return [keys.event_id_of(key) for key, _ in self.scan(first, keys.after_all(first))]
 
     def state(self, workflow_id: str) -> WorkflowState | str | None:
         """The state of a workflow id, or the run whose history it has to be folded from."""
-        stored = self._get(keys.state(workflow_id))
+        stored = self.get(keys.state(workflow_id))
         return None if stored is None else values.state_of(stored)
 
     def folded_state(self, workflow_id: str) -> WorkflowState | None:
@@ -179,7 +184,7 @@ class Partition:
         """Workflow and run ids of what runs among the next `limit` states, and the last workflow id
         of them; None at the end.
         """
-        rows = list(islice(self._scan(keys.state(after) + b"\0", keys.after_all(keys.state(""))), limit))
+        rows = list(islice(self.scan(keys.state(after) + b"\0", keys.after_all(keys.state(""))), limit))
         found: list[tuple[str, str]] = []
         for key, stored in rows:
             state = values.state_of(stored)
@@ -191,7 +196,7 @@ class Partition:
 
     def tasks(self) -> list[Task]:
         """Those that have not ended."""
-        return [decode_task(stored) for _, stored in self._scan(keys.TASKS, keys.after_all(keys.TASKS))]
+        return [decode_task(stored) for _, stored in self.scan(keys.TASKS, keys.after_all(keys.TASKS))]
 
     def timer_keys(self, after: Timer | None) -> Iterator[bytes]:
         """In order, from the first, or from the one after `after`."""
@@ -221,10 +226,12 @@ class Partition:
             self.timers_from = keys.TIMERS_END
 
     def _keys(self, first: bytes) -> Iterator[bytes]:
-        return (key for key, _ in self._scan(first, keys.TIMERS_END))
+        return (key for key, _ in self.scan(first, keys.TIMERS_END))
 
-    def _scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """The `items` of rocksdict ends without a word at a block that is damaged; here the status
+    def scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values from the first key to the one before the end.
+
+        The `items` of rocksdict ends without a word at a block that is damaged; here the status
         is asked.
         """
         options = ReadOptions()
@@ -240,7 +247,8 @@ class Partition:
         except Exception as error:
             raise fault(error, self.path) from error
 
-    def _get(self, key: bytes) -> bytes | None:
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key."""
         try:
             return cast("bytes | None", self._db.get(key))
         except Exception as error:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from perdure.engine.ports import Batch
     from perdure.model.events import EventRecord
+    from perdure.model.retention import ClosedRun
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
@@ -109,6 +110,15 @@ class PartitionedStore:
         for state in batch.states.values():
             if (to := self._changes(changes, self._place(state.workflow_id))) is not None:
                 to.put_state(state)
+        for run in batch.closed:
+            if (to := self._changes(changes, self._place(run.workflow_id))) is not None:
+                to.put_closed(run)
+        for removed in batch.removed:
+            if (to := self._changes(changes, self._place(removed.run.workflow_id))) is not None:
+                to.remove(removed)
+        for workflow_id in batch.states_ended:
+            if (to := self._changes(changes, self._place(workflow_id))) is not None:
+                to.end_state(workflow_id)
         for number in self._ends:
             self._changes(changes, number)
         for number, to in changes.items():
@@ -164,6 +174,10 @@ class PartitionedStore:
         owned = self.owned.get(partition)
         return ([], None) if owned is None else owned.running("" if after is None else str(after), limit)
 
+    def closed_runs(self) -> StoredClosedRuns:
+        """The index of closed runs."""
+        return StoredClosedRuns(lambda: self.owned, self._place)
+
     def latest_at(self) -> int:
         """The latest of all partitions."""
         return max((partition.latest_at for partition in self.owned.values()), default=0)
@@ -198,3 +212,41 @@ class PartitionedStore:
         if found is None and (partition := self.owned.get(number)) is not None:
             found = changes[number] = Changes(partition)
         return found
+
+
+class StoredClosedRuns:
+    """`engine.ports.ClosedRuns` over the partitions that are owned.
+
+    Args:
+        owned: gives them, by number.
+        place: the partition that a workflow id is on.
+    """
+
+    def __init__(self, owned: Callable[[], Mapping[int, Partition]], place: Callable[[str], int]) -> None:
+        self._owned = owned
+        self._place = place
+
+    def kinds(self, before: int) -> list[tuple[str, str]]:
+        """Types and statuses of closed runs."""
+        return sorted({kind for each in self._owned().values() for kind in each.closed.kinds(before)})
+
+    def first(self, kind: tuple[str, str], limit: int) -> list[ClosedRun]:
+        """The runs of a type and status that closed first."""
+        found = [each.closed.first(kind, limit) for each in self._owned().values()]
+        return list(islice(merge(*found), limit))
+
+    def of(self, workflow_id: str) -> list[ClosedRun]:
+        """Those of a workflow id."""
+        partition = self._owned().get(self._place(workflow_id))
+        return [] if partition is None else partition.closed.of(workflow_id)
+
+    def current(self, workflow_id: str) -> str:
+        """The run whose state is the workflow's."""
+        partition = self._owned().get(self._place(workflow_id))
+        found = None if partition is None else partition.state(workflow_id)
+        return "" if found is None else found if isinstance(found, str) else found.run_id
+
+    def event_ids(self, workflow_id: str, run_id: str) -> list[int]:
+        """The first event id of each record."""
+        partition = self._owned().get(self._place(workflow_id))
+        return [] if partition is None else partition.event_ids(run_id)

@@ -20,8 +20,11 @@ from perdure.errors import UndecodableRecord
 from perdure.model.events import EventRecord
 from perdure.model.states import WorkflowState
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of keys and values; a directory with another one is rebuilt."""
+
+WITHOUT_CLOSED_RUNS: Final = 1
+"""The format before, which has no index of closed runs: it is added."""
 
 _RUN: Final = ord("r")
 

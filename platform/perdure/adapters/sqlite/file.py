@@ -14,7 +14,8 @@ from perdure.adapters.sqlite.faults import fault, is_about_values
 from perdure.adapters.sqlite.ownership import Ownership
 from perdure.adapters.sqlite.schema import APPLICATION_ID, FORMAT, SCHEMA, UPGRADES
 from perdure.adapters.sqlite.typed_views import keep_in_step
-from perdure.codec.records import decode_state
+from perdure.codec.records import decode_event_record, decode_state
+from perdure.core.run import fold
 from perdure.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
@@ -246,8 +247,32 @@ def _upgrade(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
     if found < 4:
         _fill_columns(connection)
+    if found < 6:
+        _fill_closed(connection)
     connection.execute(f"PRAGMA user_version = {FORMAT}")
     connection.execute("COMMIT")
+
+
+def _fill_closed(connection: sqlite3.Connection) -> None:
+    """Fill the table of closed runs, which format 6 added. A run that is not the last one of its
+    workflow id has closed; only its history says when. One that cannot be read stays.
+    """
+    connection.execute(
+        "INSERT INTO closed SELECT type, status, closed_at, run_id, workflow_id, 0 FROM workflows "
+        "WHERE closed_at > 0 AND run_id <> ''"
+    )
+    earlier = connection.execute(
+        "SELECT DISTINCT run_id FROM events WHERE run_id NOT IN (SELECT run_id FROM workflows)"
+    ).fetchall()
+    for (run_id,) in earlier:
+        rows = connection.execute(
+            "SELECT record FROM events WHERE run_id = ? ORDER BY first_event_id", (run_id,)
+        )
+        with suppress(ValueError, LookupError, InfrastructureError):
+            run = fold(decode_event_record(row[0]) for row in rows.fetchall())
+            if run.phase.is_closed:
+                found = (run.started.type, str(run.status), run.closed_at, run_id, run.workflow_id)
+                connection.execute("INSERT INTO closed VALUES (?, ?, ?, ?, ?, 1)", found)
 
 
 def _fill_columns(connection: sqlite3.Connection) -> None:

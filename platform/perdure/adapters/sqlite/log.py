@@ -226,6 +226,8 @@ def _keeps_anything(batch: Batch) -> bool:
         or batch.states
         or batch.records
         or batch.streams
+        or batch.closed
+        or batch.removed
         or batch.tasks
         or batch.tasks_ended
         or batch.timers

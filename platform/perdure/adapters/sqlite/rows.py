@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import astuple
+
 from perdure.adapters.process.external_commands import record_of
 from perdure.codec.records import encode_command, encode_headers, encode_reply, encode_state, encode_task
 from perdure.model import addresses
@@ -23,6 +25,12 @@ _PUT_EVENT = "INSERT INTO events VALUES (?, ?, ?)"
 _PUT_STATE = "INSERT OR REPLACE INTO workflows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _CHANGE_STATE = """UPDATE workflows SET record = ?, updated_at = ?, view = ?
     WHERE workflow_id = ? AND started_at = ? AND type = ? AND status = 'running'"""
+_PUT_CLOSED = "INSERT OR REPLACE INTO closed VALUES (?, ?, ?, ?, ?, 0)"
+_PUT_EARLIER = "INSERT OR REPLACE INTO closed VALUES (?, ?, ?, ?, ?, 1)"
+_END_CLOSED = "DELETE FROM closed WHERE type = ? AND status = ? AND closed_at = ? AND run_id = ?"
+_END_EVENTS = "DELETE FROM events WHERE run_id = ?"
+_END_STREAMS = "DELETE FROM streams WHERE run_id = ?"
+_END_STATE = "DELETE FROM workflows WHERE workflow_id = ?"
 _PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)"
 _END_TASK = "DELETE FROM tasks WHERE run_id = ? AND number = ?"
 _PUT_TIMER = "INSERT OR IGNORE INTO timers VALUES (?, ?, ?, ?, ?)"
@@ -77,6 +85,12 @@ def write_batch(
     if batch.states:
         started = {record.run_id for record, _ in batch.events if record.first_event_id == 1}
         _write_states(connection, batch.states.values(), started)
+    if batch.closed:
+        many(_PUT_CLOSED, [astuple(run) for run in batch.closed])
+    if batch.followed:
+        many(_PUT_EARLIER, [astuple(run) for run in batch.followed])
+    if batch.removed:
+        _remove(connection, batch)
     if batch.tasks_ended:
         many(_END_TASK, batch.tasks_ended)
     if batch.tasks:
@@ -122,6 +136,16 @@ def write_batch(
     connection.execute(
         "UPDATE meta SET value = ? WHERE key = 'latest_at' AND value < ?", (batch.at, batch.at)
     )
+
+
+def _remove(connection: Connection, batch: Batch) -> None:
+    """Remove all that is kept of runs. SQLite writes new rows into the pages that this frees."""
+    many, runs = connection.executemany, [removed.run for removed in batch.removed]
+    run_ids = [(run.run_id,) for run in runs]
+    many(_END_EVENTS, run_ids)
+    many(_END_STREAMS, run_ids)
+    many(_END_CLOSED, [(run.type, run.status, run.closed_at, run.run_id) for run in runs])
+    many(_END_STATE, [(workflow_id,) for workflow_id in batch.states_ended])
 
 
 def insert_record(

@@ -12,7 +12,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x50455244
 """'PERD': what `PRAGMA application_id` of our files says."""
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 """`PRAGMA user_version`; a file with a greater one was written by a newer perdure."""
 
 _RECORDS: Final = """CREATE TABLE records (position INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL,
@@ -26,6 +26,15 @@ _STREAMS: Final = (
     "CREATE INDEX IF NOT EXISTS streams_by_workflow ON streams (workflow_id, name, position)",
     """CREATE UNIQUE INDEX IF NOT EXISTS streams_by_number
         ON streams (run_id, name, activity, attempt, number)""",
+)
+
+_CLOSED: Final = (
+    """CREATE TABLE closed (type TEXT NOT NULL, status TEXT NOT NULL, closed_at INTEGER NOT NULL,
+        run_id TEXT NOT NULL, workflow_id TEXT NOT NULL, is_earlier INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (type, status, closed_at, run_id)) WITHOUT ROWID""",
+    # Most workflow ids have one run, which `workflows` finds; an index of all would cost each run
+    # more than the table does.
+    "CREATE INDEX earlier_runs ON closed (workflow_id) WHERE is_earlier",
 )
 
 SCHEMA: Final = (
@@ -56,6 +65,7 @@ SCHEMA: Final = (
         record BLOB NOT NULL)""",
     _RECORDS,
     *_STREAMS,
+    *_CLOSED,
 )
 
 UPGRADES: Final = {
@@ -68,5 +78,6 @@ UPGRADES: Final = {
         "ALTER TABLE workflows ADD COLUMN view BLOB NOT NULL DEFAULT x''",
     ),
     4: _STREAMS,
+    5: _CLOSED,  # filled from the histories, see `file.py`
 }
 """Statements that upgrade a file to the next format."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
+from perdure.adapters.sqlite.closed_runs import SqliteClosedRuns
 from perdure.adapters.sqlite.faults import fault
 from perdure.adapters.sqlite.history import history_page
 from perdure.codec.paging import PAGE_EVENTS
@@ -115,6 +116,10 @@ class SqliteStore:
             rows
         ) == limit else None
 
+    def closed_runs(self) -> SqliteClosedRuns:
+        """The index of closed runs."""
+        return SqliteClosedRuns(self._rows)
+
     def latest_at(self) -> int:
         """The `at` of the last batch."""
         return self._file.latest_at
@@ -125,7 +130,7 @@ class SqliteStore:
             self._is_open = False
             self._file.close()
 
-    def _rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+    def _rows(self, statement: str, values: Any) -> list[Any]:
         try:
             return self._file.connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:

@@ -18,6 +18,7 @@ from perdure.cli.options.metrics import (
     MetricsPortOption,
     TracesOption,
 )
+from perdure.cli.options.retention import RunRetentionOption, engine_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from perdure.cli.options.kafka import OnKafka
     from perdure.distributed import Place
     from perdure.engine.operator_log import Report
+    from perdure.engine.processor import Settings
     from perdure.ports.audit import AuditTrail
     from perdure.registry import Registry
 
@@ -58,6 +60,7 @@ def dev(
         ),
     ] = None,
     reload: Annotated[bool, typer.Option(help="Restart when the app's files change.")] = True,
+    run_retention: RunRetentionOption = "",
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
@@ -77,6 +80,7 @@ def dev(
         for name in ("host", "port")
     )
     observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)
+    engine = engine_settings(run_retention)
     if not kafka:
         url = database_url(db)
         serve(
@@ -90,13 +94,14 @@ def dev(
                 observing=observing,
                 api=_api_in_process(url),
                 api_port=api_port,
+                engine=engine,
             )
         )
         return
     from perdure.cli.options.kafka import place, url_of
 
     where = place(kafka, namespace, settings)
-    make = _on_kafka(where, state_dir)
+    make = _on_kafka(where, state_dir, engine)
     serve(
         ServeOptions(
             app,
@@ -131,7 +136,7 @@ def _api_on_kafka(where: Place) -> Callable[[Any, Registry], tuple[Backend, Audi
     return make
 
 
-def _on_kafka(where: Place, state_dir: str) -> Callable[[Registry, Report], OnKafka]:
+def _on_kafka(where: Place, state_dir: str, settings: Settings) -> Callable[[Registry, Report], OnKafka]:
     """Engine and worker in one process, the topics made when they are missing.
 
     It keeps its partitions over a restart, since it is started again with every save: so there is
@@ -150,7 +155,7 @@ def _on_kafka(where: Place, state_dir: str) -> Callable[[Registry, Report], OnKa
         topics = Topics(where.namespace, where.settings)
         topics.apply(topics.plan(queues=queues))
         name = f"dev-{socket.gethostname()}"
-        engine = EngineOptions(name, Path(state_dir), is_static=True)
+        engine = EngineOptions(name, Path(state_dir), is_static=True, settings=settings)
         served = OnKafka.of(
             registry, where, report, engine, WorkerOptions(queues, instance=name, is_static=True)
         )

@@ -27,6 +27,7 @@ from perdure.cli.options.metrics import (
     MetricsPortOption,
     TracesOption,
 )
+from perdure.cli.options.retention import RunRetentionOption, engine_settings
 
 if TYPE_CHECKING:
     from perdure.cli.options.kafka import OnKafka
@@ -53,6 +54,7 @@ def engine(
         str, typer.Option(help="Group protocol of the engines: classic, or consumer (KIP-848).")
     ] = "classic",
     session_timeout_ms: SessionOption = 6_000,
+    run_retention: RunRetentionOption = "",
     grace: GraceOption = 10.0,
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
@@ -88,6 +90,7 @@ def engine(
         "consumer" if protocol == "consumer" else "classic",
         static,
         session_timeout_ms,
+        engine_settings(run_retention),
     )
 
     def make(registry: Registry, report: Report) -> OnKafka:

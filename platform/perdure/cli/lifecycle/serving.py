@@ -24,6 +24,7 @@ from perdure.cli.loading import App, blamed, is_of_author, load_and_register
 from perdure.cli.options.database import DEFAULT_DB
 from perdure.cli.options.metrics import Observing, say
 from perdure.embedded import Platform
+from perdure.engine.processor import DEFAULTS, Settings
 from perdure.errors import InfrastructureError, UsageError
 from perdure.model.signature import signature_of
 from perdure.observability.observed import Medium, Observed
@@ -58,6 +59,7 @@ class ServeOptions:
         grace_s: how long running attempts may take when it stops, seconds.
         api: creates the backend of the HTTP API for the platform; None: no API.
         api_port: the port of the API; None: any.
+        engine: the settings of the embedded platform's engine.
     """
 
     target: str
@@ -74,6 +76,7 @@ class ServeOptions:
     grace_s: float = 10.0
     api: Callable[[Any, Registry], tuple[Backend, AuditTrail]] | None = None
     api_port: int | None = None
+    engine: Settings = DEFAULTS
 
 
 class Running(Protocol):
@@ -159,7 +162,9 @@ def serve(served: ServeOptions) -> None:
 
 
 def _embedded(served: ServeOptions) -> Callable[[Registry, Report], Running]:
-    return lambda registry, report: _Embedded(Platform(registry, served.db, report=report))
+    return lambda registry, report: _Embedded(
+        Platform(registry, served.db, settings=served.engine, report=report)
+    )
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from perdure.engine.ports import Batch
     from perdure.model.commands import AnyCommand
     from perdure.model.events import EventRecord, RecordProduced
+    from perdure.model.retention import RemovedRun
     from perdure.model.tasks import Task
 
 NOWHERE: Final[Mapping[int, Entry]] = MappingProxyType({})
@@ -84,13 +85,15 @@ class BatchWriter:
         """The records of a batch."""
         for refused in batch.letters:
             self._letters.of_command(producer, refused, self._places.get(id(refused.command)), batch.at)
-        self._write_events(producer, batch.events)
+        self._write_events(producer, batch.events, batch.removed)
         for task in batch.tasks.values():
             if task.queue:
                 self.write_task(producer, task)
         topic, encode, headers = self._layout.state, STATE.encode, [STATE.header]
         for workflow_id, state in batch.states.items():
             produce(producer, topic, encode(state), workflow_id, -1, headers)
+        for workflow_id in batch.states_ended:
+            produce(producer, topic, None, workflow_id, -1, None)
         topic, headers = self._layout.replies, [REPLIES.header]
         for address, reply in batch.replies:
             found = addresses.parse(address)
@@ -198,7 +201,9 @@ class BatchWriter:
                     offset=offset,
                 )
 
-    def _write_events(self, producer: Producer, events: list[tuple[EventRecord, bytes]]) -> None:
+    def _write_events(
+        self, producer: Producer, events: list[tuple[EventRecord, bytes]], removed: list[RemovedRun]
+    ) -> None:
         topic, headers = self._layout.events, [EVENTS.header]
         last: dict[int, int] = {}
         places: list[int] = []
@@ -208,13 +213,27 @@ class BatchWriter:
                 place = self._layout.place_of(record.workflow_id)
             places.append(place)
             last[place] = index
+        gone = {self._layout.place_of(each.run.workflow_id): each for each in removed if each.event_ids}
         # One delivery report for each partition, that of its last event, tells where the
         # transaction ends there; a report for each event would cost a call back into Python.
-        tellers = set(last.values())
+        tellers = {index for place, index in last.items() if place not in gone}
         for index, (record, encoded) in enumerate(events):
             key = f"{record.workflow_id}/{record.run_id}/{record.first_event_id}"
             on_delivered = self._on_delivered if index in tellers else None
             produce(producer, topic, encoded, key, places[index], headers, on_delivered)
+        for each in removed:
+            self._write_tombstones(producer, each, gone)
+
+    def _write_tombstones(
+        self, producer: Producer, removed: RemovedRun, gone: Mapping[int, RemovedRun]
+    ) -> None:
+        """A tombstone for the key of each record of a run."""
+        run, place = removed.run, self._layout.place_of(removed.run.workflow_id)
+        last = removed.event_ids[-1] if gone.get(place) is removed else -1
+        for event_id in removed.event_ids:
+            on_delivered = self._on_delivered if event_id == last else None
+            key = f"{run.workflow_id}/{run.run_id}/{event_id}"
+            produce(producer, self._layout.events, None, key, place, None, on_delivered)
 
     def _on_delivered(self, error: KafkaError | None, record: Any) -> None:
         if error is None:

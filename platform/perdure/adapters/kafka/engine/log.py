@@ -221,6 +221,7 @@ class KafkaLog:
             record.input_partition if record.input_partition >= 0 else place_of(record.workflow_id)
             for record, _ in batch.events
         )
+        concerned.update(place_of(removed.run.workflow_id) for removed in batch.removed)
         self._ownership.check(concerned)
         writer.prepare(
             batch, pending.places_of([each.command for each in batch.letters]) if batch.letters else NOWHERE
@@ -285,6 +286,7 @@ def _has_records(batch: Batch) -> bool:
         or batch.states
         or batch.records
         or batch.streams
+        or batch.removed
         or batch.cancelled
         or batch.letters
         or batch.commands
