@@ -20,7 +20,7 @@ import msgspec
 
 from perdure.errors import UsageError
 from perdure.model.dead_letters import RecordHeader
-from perdure.model.events import AnyEvent, EventRecord
+from perdure.model.events import AnyEvent, CarriedRequest, CarriedToken, EventRecord
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
 
@@ -35,7 +35,12 @@ _NESTED: Final[dict[str, type[msgspec.Struct]]] = {
     "retry": RetryPolicy,
 }
 """Structs within events, by the name of the field."""
-_STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {"headers": RecordHeader, "exceptions": FailureInfo}
+_STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
+    "headers": RecordHeader,
+    "exceptions": FailureInfo,
+    "tokens": CarriedToken,
+    "requests": CarriedRequest,
+}
 """The same, of which there are several."""
 _PAYLOADS: Final = (bytes, bytes | None)
 _TIMES: Final = frozenset({"at", "fires_at", "retry_at", "delayed_until"})
