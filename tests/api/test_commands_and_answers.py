@@ -131,7 +131,7 @@ def test_every_field_of_a_start_arrives() -> None:
     async def test(http: httpx.AsyncClient, engine: Engine) -> None:
         options = {
             "if_running": "attach", "if_closed": "after_failure", "delay": "2s", "timeout": "1h",
-            "attributes": {"tenant": "a"},
+            "attributes": {"tenant": "a"}, "memo": {"__proto__": None, "": [1]},
         }  # fmt: skip
         signal = {"name": "move", "args": ["van"]}
         body = {"type": "Parcel", "id": "p-1", "args": ["box"], "options": options, "signal": signal}
@@ -143,7 +143,7 @@ def test_every_field_of_a_start_arrives() -> None:
             "p-1", "", sent.request_id, type="Parcel", input=b'["box"]', if_running="attach",
             if_closed="after_failure",
             delay_us=2_000_000, timeout_us=3_600_000_000, attributes=b'{"tenant":"a"}', trace=TRACE,
-            signal_name="move",
+            memo=b'{"__proto__":null,"":[1]}', signal_name="move",
             signal_input=b'["van"]',
         )  # fmt: skip
 
@@ -466,6 +466,39 @@ def test_a_viewer_is_shown_no_notes_and_no_place_of_a_failure() -> None:
         "type": "app:Declined", "message": "", "place": None, "notes": [], "fields": None, "cause": None,
         "exceptions": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"memo": [1]},
+        {"memo": "x"},
+        {"memo": {"x": "y" * 9_000}},
+        {"encoded_memo": "not base64"},
+        {"encoded_memo": "ünf"},
+        {"encoded_memo": "W10="},
+        {"memo": {"a": 1}, "encoded_memo": "e30="},
+    ],
+)
+def test_a_memo_that_is_no_object_or_too_large_is_refused(options: dict[str, Any]) -> None:
+    async def test(http: httpx.AsyncClient, engine: Engine) -> None:
+        body = {"type": "Parcel", "id": "p-1", "args": ["box"], "options": options}
+        answer = await http.post("/workflows", json=body)
+        assert answer.status_code == 422
+        assert "memo" in answer.json()["detail"]
+        assert not engine.asked
+
+    run(Accepted("r", "run-1"), test)
+
+
+def test_a_viewer_is_shown_no_memo_no_details_and_no_summary() -> None:
+    waits = (Wait("timer", "", 1, 0, 0, 3_000_000, "secret"), Wait("child", "parcel", 1))
+    whole = replace(ENDED, memo=b'{"by":"secret"}', details="**secret**", waits=waits)
+    encoded = msgspec.json.encode(state(outline(whole)))
+    assert b"secret" not in encoded
+    assert [each["summary"] for each in msgspec.json.decode(encoded)["waits"]] == [None, None]
+    shown = msgspec.json.decode(msgspec.json.encode(state(whole)))
+    assert (shown["memo"], shown["details"]) == ({"by": "secret"}, "**secret**")
 
 
 def test_a_payload_of_a_codec_is_shown_with_its_name_and_its_bytes() -> None:

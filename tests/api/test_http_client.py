@@ -108,7 +108,8 @@ class Box:
         self.place = "van"
         if drop_from:
             raise Dropped(drop_from)
-        await workflow.wait_until(lambda: self.is_there, timeout="1h")
+        workflow.details(f"**{box}** for {workflow.memo('by')} is on its way")
+        await workflow.wait_until(lambda: self.is_there, timeout="1h", summary="until it is there")
         return timedelta(seconds=len(box))
 
     @workflow.signal
@@ -191,7 +192,9 @@ def run(url: str, test: Callable[[Client], Coroutine[Any, Any, None]], **options
 
 def test_a_run_from_start_to_result(url: str) -> None:
     async def test(client: Client) -> None:
-        box = await client.options(attributes={"size": 3}).start("box-1", Box.carry, "big")
+        box = await client.options(attributes={"size": 3}, memo={"by": "Ada"}).start(
+            "box-1", Box.carry, "big"
+        )
         await box.signal(Box.arrive, "home")
         assert await box.result() == timedelta(seconds=3)
         assert await box.query(Box.at, "at ") == "at home"
@@ -199,6 +202,7 @@ def test_a_run_from_start_to_result(url: str) -> None:
         assert view == Where("home", timedelta(seconds=7))
         told = await client.describe("box-1")
         assert (told.status, told.attributes) == (Status.COMPLETED, {"size": 3})
+        assert (told.memo, told.details) == ({"by": "Ada"}, "**big** for Ada is on its way")
         records = await client.history("box-1")
         assert [record.first_event_id for record in records] == sorted(
             {record.first_event_id for record in records}

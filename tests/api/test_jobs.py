@@ -11,7 +11,12 @@ WHEN = "2100-01-01T00:00:00Z"
 
 def test_a_job_runs_once_per_id() -> None:
     async def test(api: Caller) -> None:
-        body = {"activity": "weigh", "id": "j-1", "args": ["box"], "options": {"attributes": {"shop": 7}}}
+        body = {
+            "activity": "weigh",
+            "id": "j-1",
+            "args": ["box"],
+            "options": {"attributes": {"shop": 7}, "memo": {"by": "Ada"}},
+        }
         first = await api.post("/jobs", body, 201)
         assert (first["id"], first["is_new"]) == ("j-1", True)
         assert (await api.get("/workflows/j-1/result?timeout=20s"))["result"] == 3
@@ -19,6 +24,7 @@ def test_a_job_runs_once_per_id() -> None:
         assert (again["run_id"], again["is_new"]) == (first["run_id"], False)
         state = await api.get("/workflows/j-1")
         assert (state["type"], state["attributes"]) == ("perdure.job", {"activity": "weigh", "shop": 7})
+        assert state["memo"] == {"by": "Ada"}
 
     run(test)
 

@@ -60,6 +60,7 @@ def test_migrate_makes_tables_and_views_and_may_be_repeated(postgres: str, tmp_p
     first = migrate(postgres, "paintings", str(app))
     assert (first.returncode, first.stderr) == (0, "")
     assert "applied 0001_tables" in first.stdout
+    assert "0002_memo_and_details" in first.stdout
     assert "the view wf_painting of Painting was created: colour" in first.stdout
     again = migrate(postgres, "paintings", str(app))
     assert again.stdout.strip().endswith("nothing to do")

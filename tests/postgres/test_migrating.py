@@ -6,15 +6,19 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from msgspec.structs import replace
 
+from perdure.adapters.postgres import migrating
 from perdure.adapters.postgres.database import Database
 from perdure.adapters.postgres.migrating import latest, migrated, migrations
 from perdure.adapters.postgres.projector import Projector
 from perdure.adapters.postgres.reader import PostgresReader
 from perdure.client.listing import ListQuery
+from perdure.codec.records import encode_state
 from perdure.errors import InfrastructureError, UsageError
 from perdure.ports.projection import ReadRecords
-from tests.postgres.tables import Script, fresh, rows, silent
+from tests.contract.samples import state
+from tests.postgres.tables import Script, fresh, page, rows, silent, writer
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:
@@ -27,6 +31,36 @@ def test_concurrent_callers_apply_each_migration_once(postgres: str) -> None:
         applied = [each for each in pool.map(migrated, [database] * 8) if each]
     assert applied == [[f"{version:04}_{name}" for version, name, _ in migrations()]]
     assert migrated(database) == []
+
+
+def test_a_database_of_the_first_version_is_migrated_with_its_rows(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new columns of its tables are at the end: not where `STATE_COLUMNS` has them."""
+    database = Database(postgres, f"first{os.getpid()}")
+    every = migrations()
+    with monkeypatch.context() as first:
+        first.setattr(migrating, "migrations", lambda: every[:1])
+        assert migrated(database) == ["0001_tables"]
+    rows(
+        database,
+        "INSERT INTO {s}.workflows (workflow_id, run_id, type, status, started_at, updated_at, "
+        "history_length, attributes, waits, reason, input_partition, input_offset, is_exact, record) VALUES "
+        "('old', 'r', 'Order', 'running', now(), now(), 2, '{{}}', '[]', '', 0, 0, true, %s) "
+        "RETURNING run_id",
+        encode_state(state("old")),
+    )
+    assert migrated(database) == [f"{version:04}_{name}" for version, name, _ in every[1:]]
+    new = replace(state("new"), memo=b'{"by":"Ada"}', details="**late**")
+    with writer(database) as made:
+        assert made.write(page([new]), lambda partition: 0) == []
+    assert rows(database, "SELECT workflow_id, memo, details FROM {s}.workflows ORDER BY workflow_id") == [
+        ("new", {"by": "Ada"}, "**late**"),
+        ("old", None, ""),
+    ]
+    reader = PostgresReader(database)
+    assert (reader.state("new"), reader.state("old")) == (new, state("old"))
+    reader.close()
 
 
 def test_a_schema_of_a_newer_version_is_refused_with_what_to_do(postgres: str) -> None:

@@ -91,6 +91,8 @@ def test_events_are_rows_and_a_tombstone_takes_those_of_its_record(database: Dat
         ),
         ({"attributes": b'{"a":"\\u0000"}'}, "attributes", {"a": SHOWN_NUL}),
         ({"reason": "a\0b\tc\\d\ne"}, "reason", f"a{SHOWN_NUL}b\tc\\d\ne"),
+        ({"details": "a\0b\tc\\d\n**e**"}, "details", f"a{SHOWN_NUL}b\tc\\d\n**e**"),
+        ({"memo": b'{"\\u0000":1}'}, "memo", {SHOWN_NUL: 1}),
         ({"type": "Or\0der"}, "type", f"Or{SHOWN_NUL}der"),
         (
             {"failure": FailureInfo("app:No", "no\0pe")},
@@ -118,10 +120,10 @@ def test_an_escaped_backslash_is_not_taken_for_a_nul(database: Database) -> None
 
 def test_a_payload_that_a_codec_closed_has_no_view_and_says_so_in_events(database: Database) -> None:
     closed = b"\0aes\0\xff\xfe\x00secret"
-    whole = with_fields(state("w"), view=closed, result=closed)
+    whole = with_fields(state("w"), view=closed, result=closed, memo=closed)
     events = record("r", 1, ev.SignalReceived("go", closed))
     write(database, page([whole], [events]))
-    assert rows(database, "SELECT view, result FROM {s}.workflows") == [(None, None)]
+    assert rows(database, "SELECT view, result, memo FROM {s}.workflows") == [(None, None, None)]
     assert rows(database, "SELECT data FROM {s}.events") == [
         ({"name": "go", "input": {"codec": "aes", "bytes": len(closed)}},)
     ]

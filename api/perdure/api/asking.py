@@ -118,7 +118,7 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
             raise refused(fault)
     payloads = [body.payload, *(each.payload for each in (body.signal, body.update) if each is not None)]
     encoded = [await asked.encoded(each) for each in payloads]
-    memo = await _memo_of(asked, options.memo_payload)
+    memo = await encoded_memo(asked, options.memo_payload)
     command = StartWorkflow(
         body.id,
         request_id=_request_id(asked),
@@ -290,8 +290,17 @@ def trace_of(asked: AdmittedRequest) -> str:
     return traceparent(asked.request.headers.get("traceparent", ""))
 
 
-async def _memo_of(asked: AdmittedRequest, given: bytes) -> bytes:
-    if not given or given == b"{}":
+async def encoded_memo(asked: AdmittedRequest, given: bytes) -> bytes:
+    """The payload of a memo.
+
+    Args:
+        asked: the request that has it.
+        given: its JSON, or a payload that the caller has encoded; empty: none.
+
+    Raises:
+        Problem: it is no object, or too large.
+    """
+    if not given:
         return b""
     if fault := fault_of_memo(given):
         raise refused(fault)

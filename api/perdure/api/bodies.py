@@ -36,12 +36,7 @@ _Encoded = Annotated[
     str,
     msgspec.Meta(description="In place of args: a payload.", extra_json_schema={"contentEncoding": "base64"}),
 ]
-_Memo = Annotated[
-    msgspec.Raw | None,
-    msgspec.Meta(
-        description="Facts that the run keeps, by name.", extra_json_schema={"type": ["object", "null"]}
-    ),
-]
+_Memo = Annotated[dict[str, Any] | None, msgspec.Meta(description="Facts that the run keeps, by name.")]
 _EncodedMemo = Annotated[
     str,
     msgspec.Meta(description="In place of memo: a payload.", extra_json_schema={"contentEncoding": "base64"}),
@@ -88,10 +83,10 @@ class StartOptions(Body, frozen=True):
     def memo_payload(self) -> bytes:
         """The memo, as JSON or already encoded; empty: there is none."""
         if self.encoded_memo is not None:
-            if self.memo is not None:
+            if self.memo:
                 raise refused("give memo or encoded_memo, not both")
             return _decoded("encoded_memo", self.encoded_memo)
-        return bytes(self.memo) if self.memo is not None and bytes(self.memo).strip() != b"null" else b""
+        return msgspec.json.encode(self.memo) if self.memo else b""
 
 
 class FirstSignal(Body, frozen=True):
@@ -142,6 +137,12 @@ class JobOptions(Body, frozen=True):
     attributes: dict[str, Any] | None = None
     context: dict[str, Any] | None = None
     queue: str = ""
+    memo: _Memo = None
+
+    @property
+    def memo_payload(self) -> bytes:
+        """The memo as JSON; empty: there is none."""
+        return msgspec.json.encode(self.memo) if self.memo else b""
 
 
 class Job(Body, frozen=True):

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from perdure.api.asking import KEY, accept, accepted_response, check_arguments, refused_response, trace_of
+from perdure.api.asking import (
+    KEY,
+    accept,
+    accepted_response,
+    check_arguments,
+    encoded_memo,
+    refused_response,
+    trace_of,
+)
 from perdure.api.bodies import Job, body_of, duration_us, schema_of
 from perdure.api.parameters import only, refused
 from perdure.api.roles import Role
@@ -71,6 +79,7 @@ async def start_job(asked: AdmittedRequest) -> Response:
         attributes=msgspec.json.encode(attributes_of(body.activity, options.attributes or {})),
         trace=trace_of(asked),
         context=msgspec.json.encode(options.context) if options.context else b"",
+        memo=await encoded_memo(asked, options.memo_payload),
     )
     reply = await accept(asked, command)
     if isinstance(reply, Refused) and reply.code == "already_started" and reply.run_id:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +89,7 @@ def test_a_start_brings_all_its_options() -> None:
         start_at=9_000_000,
         timeout_us=8,
         attributes=b'{"a":1}',
+        memo=b"\0codec\0\xff",
         signal_name="go",
         signal_input=b"[2]",
     )
@@ -100,6 +101,7 @@ def test_a_start_brings_all_its_options() -> None:
         "start_at": "1970-01-01T00:00:09.000000Z",
         "timeout": "8us",
         "attributes": {"a": 1},
+        "encoded_memo": b64encode(b"\0codec\0\xff").decode(),
     }
     assert found["options"] == options
     assert (found["id"], found["type"], b64decode(found["input"])) == ("w", "Order", b"[1]")
