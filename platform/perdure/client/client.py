@@ -281,11 +281,13 @@ class Client(Jobs):
             errors.WorkflowNotFound: no workflow with this id was ever started.
         """
         state = await self._state(id)
-        view = memo = None
+        view = None
+        memo: dict[str, Any] | None = None if state.memo else {}
         with suppress(errors.ValueUnavailable):
             view = self._payloads.decode(state.view, Any, what="the view") if state.view else None
         with suppress(errors.ValueUnavailable):
-            memo = self._payloads.decode(state.memo, dict[str, Any], what="the memo") if state.memo else {}
+            if state.memo:
+                memo = self._payloads.decode(state.memo, dict[str, Any], what="the memo")
         attributes: dict[str, Any] = json.decode(state.attributes) if state.attributes else {}
         return await self._transport.read(
             lambda reader: describe(state, run_of(state, reader), view, attributes, self._opened, memo=memo)

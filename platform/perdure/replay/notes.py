@@ -80,9 +80,10 @@ class Notes:
         return None if found is None or bytes(found) == b"null" else self._value(name, found, annotation)
 
     def _values(self) -> dict[str, Raw]:
-        if self._read is None:
-            self._read = self._decoded(self._memo, dict[str, Raw], "the memo") if self._memo else {}
-        return self._read
+        found = self._read
+        if found is None:
+            found = self._read = self._decoded(self._memo, dict[str, Raw], "the memo") if self._memo else {}
+        return found
 
     def _value(self, name: str, value: Raw, annotation: Any) -> Any:
         return self._decoded(bytes(value), annotation, f"the value {name!r} of the memo")
