@@ -2,7 +2,8 @@
 as a reader would.
 
 Fences say how: `python file=app.py` is written to that file, `python` is run, `python excerpt` is
-only parsed, of `sh` each line is run; a line that starts `perdure dev` runs beside the others.
+only parsed, of `sh` each line is run; a line that starts `perdure dev` or `perdure codec serve`
+runs beside the others.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Reader:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.devs: list[Dev] = []
+        self.servers: list[subprocess.Popen[str]] = []
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(directory)}
 
@@ -56,6 +58,18 @@ class Reader:
             arguments = line.partition("#")[0].split()[2:]
             self.devs.append(dev := Dev(self.directory, *arguments))
             dev.wait_for("database ")
+        elif line.startswith("perdure codec serve "):
+            self.servers.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "perdure.cli", *line.partition("#")[0].split()[1:]],
+                    cwd=self.directory,
+                    env=self.environment,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            assert (said := self.servers[-1].stdout) is not None
+            assert said.readline().startswith("serving the codec ")
         elif line and not line.startswith(NOT_HERE):
             self.directory = Path(self._run(["bash", "-c", f"set -e\n{line}\necho; pwd"]).rpartition("\n")[2])
 
@@ -84,6 +98,9 @@ class Reader:
 def reader(tmp_path: Path) -> Iterator[Reader]:
     reader = Reader(tmp_path)
     yield reader
+    for server in reader.servers:
+        with server:
+            server.terminate()
     for dev in reader.devs:
         if dev.process.poll() is None:
             dev.process.kill()

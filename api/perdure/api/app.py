@@ -120,7 +120,7 @@ def create_app(
         audit,
     )
     _add_health(app, backend)
-    _add_refusals(app)
+    add_refusals(app)
     plain = app.openapi
 
     def document() -> dict[str, Any]:
@@ -181,7 +181,9 @@ def _methods_of(app: FastAPI, request: Request) -> list[str]:
     return sorted(found)
 
 
-def _add_refusals(app: FastAPI) -> None:
+def add_refusals(app: FastAPI) -> None:
+    """Make every error a problem."""
+
     @app.exception_handler(Problem)
     async def of_ours(_: Request, error: Problem) -> Response:
         return error.response()

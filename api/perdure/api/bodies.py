@@ -53,6 +53,12 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True
     """The base of all bodies."""
 
 
+class Payloads(Body, frozen=True):
+    """Payloads to decode, or JSON to encode; each in base64."""
+
+    payloads: list[str]
+
+
 class Arguments(Body, frozen=True):
     """Arguments by position."""
 

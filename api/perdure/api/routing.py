@@ -106,12 +106,18 @@ class Routes:
 
 
 def install(
-    app: FastAPI, routes: list[Route], backend: Backend, security: Admission, audit: AuditLog | None
+    app: FastAPI,
+    routes: list[Route],
+    backend: Backend,
+    security: Admission,
+    audit: AuditLog | None,
+    *,
+    base: str = BASE,
 ) -> None:
-    """Add the routes to an application."""
+    """Add the routes to an application, below a base path."""
     for route in routes:
         app.add_api_route(
-            BASE + route.path,
+            base + route.path,
             _endpoint(route, backend, security, audit),
             methods=[route.method],
             summary=route.summary,

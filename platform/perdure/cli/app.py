@@ -10,6 +10,7 @@ from perdure.cli.commands import (
     api,
     api_keys,
     check,
+    codec,
     dead_letters,
     dev,
     echo,
@@ -43,6 +44,7 @@ app.add_typer(workflow.commands, name="workflow")
 app.add_typer(job.commands, name="job")
 app.add_typer(token.commands, name="token")
 app.add_typer(dead_letters.commands, name="dead-letters")
+app.add_typer(codec.commands, name="codec")
 app.add_typer(topics.commands, name="topics")
 app.add_typer(api_keys.commands, name="api-keys")
 

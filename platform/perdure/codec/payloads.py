@@ -64,6 +64,13 @@ class JsonPayloads:
             return cls(app.codec)
         return cls(app.codec, store=large.opened(), above_bytes=large.above_bytes)
 
+    @classmethod
+    def over(cls, wrapping: Wrapping) -> JsonPayloads:
+        """Payloads that are unwrapped in another way."""
+        made = cls()
+        made._wrapping, made._wraps = wrapping, True
+        return made
+
     @property
     def may_wait(self) -> bool:
         """See the port."""

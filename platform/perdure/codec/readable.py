@@ -4,7 +4,7 @@ here, or else unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from perdure.codec.payloads import JsonPayloads
 from perdure.errors import PayloadError
-from perdure.model.events import CarriedToken
+from perdure.model.events import WorkflowStarted
 from perdure.model.failure import FailureInfo
 
 if TYPE_CHECKING:
@@ -57,11 +57,15 @@ class Readable:
             if type(value) is bytes:
                 if (data := self.payload(value)) is not value:
                     changed[name] = data
-            elif type(value) is tuple and value and type(value[0]) is CarriedToken:
-                changed[name] = tuple(map(self.struct, value))
+            elif name == "tokens" and isinstance(found, WorkflowStarted):
+                changed[name] = tuple(map(self.struct, found.tokens))
             elif type(value) is FailureInfo and (failure := self.failure(value)) is not value:
                 changed[name] = failure
         return replace(found, **changed) if changed else found
+
+    def structs(self, found: Sequence[S]) -> list[S]:
+        """Several."""
+        return [self.struct(each) for each in found]
 
     def records(self, records: Iterable[EventRecord]) -> list[EventRecord]:
         """A history; its hashes remain those of what is recorded."""

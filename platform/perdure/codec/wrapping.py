@@ -136,10 +136,9 @@ class Wrapping:
         Raises:
             ValueUnavailable: the codec or the key is missing here.
         """
-        if failure.fields.startswith(_FAILURE):
-            text = msgspec.json.decode(failure.fields, type=dict[str, str])[_ENCODED]
-            packed = self.unwrap(b64decode(text), f"the failure {failure.type}")
-            return msgspec.msgpack.decode(zlib.decompress(packed), type=FailureInfo)
+        if encoded := encoded_in(failure):
+            what = f"the failure {failure.type}"
+            return _unpacked(self.unwrap(encoded, what), what)
         cause = None if failure.cause is None else self.reveal(failure.cause)
         members = failure.exceptions and tuple(self.reveal(each) for each in failure.exceptions)
         if cause is failure.cause and members == failure.exceptions:
@@ -192,6 +191,29 @@ class Wrapping:
                 f"{what}: the object {key} of the store of large payloads was changed; put it back"
             )
         return data
+
+
+def encoded_in(failure: FailureInfo) -> bytes:
+    """The payload that a codec has made of a failure; empty: none has, or it is damaged."""
+    if not failure.fields.startswith(_FAILURE):
+        return b""
+    try:
+        return b64decode(msgspec.json.decode(failure.fields, type=dict[str, str])[_ENCODED])
+    except (ValueError, KeyError, msgspec.MsgspecError):
+        return b""
+
+
+def _unpacked(packed: bytes, what: str) -> FailureInfo:
+    """The failure that `hide` has packed.
+
+    Raises:
+        ValueUnavailable: it is something else, which another codec may have made of it.
+    """
+    try:
+        data = zlib.decompressobj().decompress(packed, 16 * FAILURE_BYTES)
+        return msgspec.msgpack.decode(data, type=FailureInfo)
+    except (zlib.error, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueUnavailable(f"{what}: what its codec has decoded is no failure: {error}") from None
 
 
 _PLAIN_TYPES: Final = frozenset(f"{kind.__module__}:{kind.__qualname__}" for kind in CODEC_STAYS_PLAIN)

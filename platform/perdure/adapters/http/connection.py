@@ -66,7 +66,7 @@ class Connection:
     """
 
     def __init__(self, url: str, token: Token | None = None, unreachable_s: float = UNREACHABLE_S) -> None:
-        self.url = _checked(url)
+        self.url = checked_url(url)
         self._token = token
         self._unreachable_s = unreachable_s
         self._lock = threading.Lock()
@@ -171,10 +171,20 @@ class Connection:
         return {"authorization": f"Bearer {token}"} if token else {}
 
 
-def _checked(url: str) -> str:
+def checked_url(url: str) -> str:
+    """The address of a server, without a slash at its end.
+
+    Raises:
+        UsageError: it is none, or holds a secret.
+    """
     try:
         parts = urlsplit(url)
-        is_good = bool(parts.hostname) and parts.port != 0 and url.isprintable()
+        is_good = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and url.isprintable()
+        )
     except ValueError:
         raise UsageError(
             f'invalid address {url!r}; write "http://localhost:8080" or "https://perdure.shop.example"'

@@ -6,6 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perdure.cli.options.admission import (
+    InsecureOption,
+    KeysOption,
+    OidcAudienceOption,
+    OidcIssuerOption,
+    OidcJwksOption,
+    OidcNamespacesClaimOption,
+    OidcRolesClaimOption,
+    RateLimitOption,
+)
 from perdure.cli.options.kafka import KafkaOption, NamespaceOption, OwnerOption, SettingOption
 from perdure.cli.options.metrics import (
     LogFormat,
@@ -20,7 +30,6 @@ if TYPE_CHECKING:
     from perdure.api.backend import Backend
     from perdure.api.routing import Admission
     from perdure.cli.options.metrics import Observing
-    from perdure.engine.operator_log import Report
     from perdure.observability.accepting import ConnectionLimits
     from perdure.ports.audit import AuditTrail
 
@@ -54,46 +63,13 @@ def api(
             help="Port to listen on; 0 for any free port.", envvar="PERDURE_API_PORT", min=0, max=65535
         ),
     ] = 8080,
-    keys: Annotated[
-        str,
-        typer.Option(
-            help="File of API keys, as written by `perdure api-keys`.",
-            metavar="FILE",
-            envvar="PERDURE_API_KEYS",
-        ),
-    ] = "",
-    oidc_issuer: Annotated[
-        str,
-        typer.Option(
-            help="Accept tokens of this OpenID provider (issuer URL).",
-            metavar="URL",
-            envvar="PERDURE_OIDC_ISSUER",
-        ),
-    ] = "",
-    oidc_audience: Annotated[
-        str, typer.Option(help="Audience that tokens must have.", envvar="PERDURE_OIDC_AUDIENCE")
-    ] = "perdure",
-    oidc_jwks: Annotated[
-        str,
-        typer.Option(
-            help="URL or file of the provider's keys (JWKS). Discovered from the provider by default.",
-            metavar="URL",
-            envvar="PERDURE_OIDC_JWKS",
-        ),
-    ] = "",
-    oidc_roles_claim: Annotated[
-        str, typer.Option(help="Claim with the roles.", envvar="PERDURE_OIDC_ROLES_CLAIM")
-    ] = "roles",
-    oidc_namespaces_claim: Annotated[
-        str,
-        typer.Option(
-            help="Claim with the namespaces; empty: tokens are valid in all namespaces.",
-            envvar="PERDURE_OIDC_NAMESPACES_CLAIM",
-        ),
-    ] = "namespaces",
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Disable authentication (loopback only).")
-    ] = False,
+    keys: KeysOption = "",
+    oidc_issuer: OidcIssuerOption = "",
+    oidc_audience: OidcAudienceOption = "perdure",
+    oidc_jwks: OidcJwksOption = "",
+    oidc_roles_claim: OidcRolesClaimOption = "roles",
+    oidc_namespaces_claim: OidcNamespacesClaimOption = "namespaces",
+    insecure: InsecureOption = False,
     grace: Annotated[
         int,
         typer.Option(
@@ -101,14 +77,7 @@ def api(
         ),
     ] = 10,
     owner: OwnerOption = "",
-    rate_limit: Annotated[
-        float,
-        typer.Option(
-            help="Requests per second of one key or subject; 0 for no limit.",
-            envvar="PERDURE_API_RATE_LIMIT",
-            min=0,
-        ),
-    ] = 1_000.0,
+    rate_limit: RateLimitOption = 1_000.0,
     connections: Annotated[
         int,
         typer.Option(
@@ -141,6 +110,7 @@ def api(
     if kafka and not namespace:
         raise typer.BadParameter("on Kafka, name the namespace", param_hint="--namespace")
     require_api()
+    from perdure.cli.lifecycle.admission import admission
     from perdure.cli.lifecycle.api_backends import on_file, on_kafka
     from perdure.cli.loading import load_and_register
     from perdure.cli.options.database import database_url
@@ -151,7 +121,7 @@ def api(
     observing.begin()
     raise_descriptor_limit()
     report = observing.report("perdure.api")
-    security = _security(
+    security = admission(
         namespace or "dev",
         host,
         keys,
@@ -167,48 +137,6 @@ def api(
     backend, trail = on_kafka(where, registry, postgres) if where else on_file(database_url(db), registry)
     limits = ConnectionLimits(connections, connections_per_address)
     _serve(backend, trail, security, host, port, grace, observing, limits=limits, rate_limit=rate_limit)
-
-
-def _security(
-    namespace: str,
-    host: str,
-    keys: str,
-    provider: tuple[str, str, str, str],
-    jwks: str,
-    report: Report,
-    *,
-    is_insecure: bool,
-) -> Admission:
-    from pathlib import Path
-
-    from perdure.api.auth.api_keys import ApiKeys
-    from perdure.api.auth.key_sets import KeySet, of_file, of_issuer, of_url
-    from perdure.api.auth.origin_check import is_loopback
-    from perdure.api.auth.security import Security, Unsecured
-    from perdure.api.auth.tokens import Provider, Tokens
-    from perdure.errors import UsageError
-
-    issuer = provider[0]
-    if is_insecure:
-        if keys or issuer:
-            raise UsageError("--insecure disables authentication: omit it, or omit --keys and --oidc-issuer")
-        if not is_loopback(host):
-            raise UsageError(
-                f"--insecure is for loopback only, but {host} is reachable from other machines: give --keys "
-                "FILE or --oidc-issuer URL"
-            )
-        return Unsecured()
-    if not keys and not issuer:
-        raise UsageError(
-            "no authentication is configured: give --keys FILE (`perdure api-keys create NAME --namespace "
-            "…` makes one) or --oidc-issuer URL; "
-            "on loopback, --insecure disables authentication"
-        )
-    tokens = None
-    if issuer:
-        fetch = of_issuer(issuer) if not jwks else of_url(jwks) if "://" in jwks else of_file(Path(jwks))
-        tokens = Tokens(Provider(*provider), KeySet(fetch, report))
-    return Security(namespace, api_keys=ApiKeys(Path(keys), report) if keys else None, tokens=tokens)
 
 
 def _serve(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from perdure.cli.contract import ExitCode
-from perdure.cli.options.app import AppOption, readable
+from perdure.cli.options.app import AppOption, CodecEndpointOption, reading
 from perdure.cli.options.database import DEFAULT_DB, database_url
 from perdure.cli.output import Format, FormatOption, Wanted, print_json, say
 from perdure.cli.tree import TakesNumbers, group
@@ -144,6 +144,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="Maximum number to show.")] = 100,
     db: DatabaseOption = DEFAULT_DB,
     app: AppOption = "",
+    codec_endpoint: CodecEndpointOption = "",
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List workflows by their last run, newest first."""
@@ -171,8 +172,8 @@ def list_(
                 break
         return found
 
-    made = readable(app)
-    print_states([made.struct(each) for each in ask(db, app, read)], output)
+    with reading(app, codec_endpoint) as readable:
+        print_states(readable.structs(ask(db, app, read)), output)
 
 
 @commands.command()
@@ -206,7 +207,11 @@ def versions(
 
 @commands.command()
 def show(
-    id: IdArgument, db: DatabaseOption = DEFAULT_DB, app: AppOption = "", output: FormatOption = Format.TABLE
+    id: IdArgument,
+    db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
+    codec_endpoint: CodecEndpointOption = "",
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Show what a workflow is doing, or how it ended."""
     from perdure.cli.rendering import print_description
@@ -215,7 +220,8 @@ def show(
         return await client.describe(id), await client.state(id)
 
     description, state = ask(db, app, read)
-    print_description(description, readable(app).struct(state), output)
+    with reading(app, codec_endpoint) as readable:
+        print_description(description, readable.struct(state), output)
 
 
 @commands.command()
@@ -224,15 +230,17 @@ def history(
     run: Annotated[str, typer.Option(help="The run's id; the last run by default.")] = "",
     db: DatabaseOption = DEFAULT_DB,
     app: AppOption = "",
+    codec_endpoint: CodecEndpointOption = "",
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Show what has happened to a workflow; with -o json loss-free, for `perdure check
-    --histories`. With an app, what its codec has encoded is decoded.
+    --histories`. With an app or a codec endpoint, what a codec has encoded is decoded.
     """
     from perdure.cli.rendering import print_history
 
     records = ask(db, app, lambda client: client.history(id, run))
-    print_history(readable(app).records(records) if app else records, output)
+    with reading(app, codec_endpoint) as readable:
+        print_history(readable.records(records), output)
 
 
 @commands.command(cls=TakesNumbers)
