@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from perdure.errors import (
 from perdure.model.tokens import TokenAddress, parse
 from perdure.registry import Registry
 from perdure.replay.tokens import NAMED
+from perdure.system import RandomIds
 
 
 @dataclass
@@ -264,3 +266,22 @@ def test_an_uncaught_failed_token_fails_the_run_with_the_cause() -> None:
         assert isinstance(caught.value.cause.__cause__, Declined)
 
     answered(scenario)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_draws_other_tokens() -> None:
+    """Tokens are made ahead, in the memory that a fork copies."""
+    ids = RandomIds()
+    ids.token()
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writing, " ".join(ids.token() for _ in range(100)).encode())
+        os._exit(0)
+    os.close(writing)
+    ours = {ids.token() for _ in range(100)}
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as pipe:
+        theirs = pipe.read().split()
+    assert len(theirs) == 100
+    assert not ours & set(theirs)
