@@ -227,3 +227,23 @@ def test_the_command_line_refuses_arguments_that_are_no_values(text: str, why: s
 def test_the_command_line_publishes_no_odd_values(value: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         publish("orders", value)
+
+
+@pytest.mark.parametrize(
+    "name", ["Authorization", "Content-Type", "Host", "Idempotency-Key", "Last-Event-ID", "Origin"]
+)
+def test_a_header_that_decides_about_a_request_may_not_be_there_twice(name: str) -> None:
+    """Of two, a gateway in front of the API may have checked the other one."""
+
+    async def test(api: Caller) -> None:
+        for values in (("a", "b"), ("a", "a")):
+            twice = [(name, value) for value in values]
+            answer = await api.http.post("/workflows", json={"type": "Parcel", "id": "p"}, headers=twice)
+            assert answer.status_code == 400, answer.text
+            assert name.lower() in answer.json()["detail"]
+        assert (
+            await api.http.get("/workflows", headers=[("Accept", "a"), ("Accept", "b")])
+        ).status_code == 200
+        assert (await api.http.get("/workflows/p")).status_code == 404
+
+    run(test)

@@ -1,5 +1,5 @@
-"""Middleware: rejects oversized requests before reading them, and keeps percent-encoded slashes in
-ids.
+"""Middleware: rejects oversized and ambiguous requests before reading them, and keeps
+percent-encoded slashes in ids.
 """
 
 from __future__ import annotations
@@ -18,6 +18,19 @@ BODY_BYTES: Final = 1_500_000
 """The largest body: a payload of 1 MiB as base64, and the JSON around it."""
 PATH_BYTES: Final = 4_096
 QUERY_BYTES: Final = 8_192
+LIMIT: Final = "limit-exceeded"
+_SINGLE: Final = frozenset(
+    {
+        b"authorization",
+        b"content-type",
+        b"host",
+        b"idempotency-key",
+        b"last-event-id",
+        b"origin",
+        b"sec-fetch-site",
+    }
+)
+"""Headers that decide about a request: of two, a gateway may have checked the other one."""
 
 
 class TooLarge(Exception):
@@ -48,7 +61,7 @@ class Limits:
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         fault = _fault(scope, raw_path)
         if fault:
-            refusal = problem("limit-exceeded", fault)
+            refusal = problem(*fault)
             measures.answered(scope, refusal.status, began_at, now())
             await refusal.response()(scope, receive, send)
             return
@@ -83,15 +96,21 @@ class Limits:
                 measures.answered(scope, 0, began_at, now())
 
 
-def _fault(scope: Scope, raw_path: bytes) -> str:
+def _fault(scope: Scope, raw_path: bytes) -> tuple[str, str] | None:
+    """Why a request is rejected: the slug of the problem, and a text."""
     if len(raw_path) > PATH_BYTES:
-        return f"the path is {len(raw_path)} bytes long, the limit is {PATH_BYTES}"
-    if len(scope["query_string"]) > QUERY_BYTES:
-        return f"the query string is {len(scope['query_string'])} bytes long, the limit is {QUERY_BYTES}"
+        return LIMIT, f"the path is {len(raw_path)} bytes long, the limit is {PATH_BYTES}"
+    if (length := len(scope["query_string"])) > QUERY_BYTES:
+        return LIMIT, f"the query string is {length} bytes long, the limit is {QUERY_BYTES}"
+    seen: set[bytes] = set()
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value[:20]) > BODY_BYTES:
-            return _too_large()
-    return ""
+            return LIMIT, _too_large()
+        if name in _SINGLE:
+            if name in seen:
+                return "bad-request", f"the header {name.decode()} is there twice"
+            seen.add(name)
+    return None
 
 
 def _too_large() -> str:
