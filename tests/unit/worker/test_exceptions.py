@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from queue import SimpleQueue
@@ -18,6 +19,7 @@ from perdure.codec.payloads import JsonPayloads
 from perdure.errors import UsageError
 from perdure.model import commands as cm
 from perdure.model.tasks import Task
+from perdure.worker import recursion
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.providers import OpenProviders
@@ -235,3 +237,35 @@ def test_a_provider_that_yields_nothing_says_so(side: SideLoop) -> None:
     provided = OpenProviders({Tool: Provider(provide)})
     with pytest.raises(UsageError, match=r"Tool.*yields nothing"):
         side.call(provided.open(), 60)
+
+
+@activity.defn(timeout="1h")
+async def lowers_limit() -> None:
+    sys.setrecursionlimit(sys.getrecursionlimit() - 1)
+
+
+@activity.defn(timeout="1h")
+def lowers_limit_in_thread() -> None:
+    sys.setrecursionlimit(sys.getrecursionlimit() - 1)
+
+
+@activity.defn(name="step_lowers_limit", timeout="1h")
+async def step_lowers_limit() -> None:
+    sys.setrecursionlimit(sys.getrecursionlimit() - 1)
+
+
+ACTIVITIES += [lowers_limit, lowers_limit_in_thread, step_lowers_limit]
+
+
+@pytest.mark.parametrize("name", ["lowers_limit", "lowers_limit_in_thread", "step_lowers_limit"])
+def test_the_recursion_limit_of_the_process_is_restored(
+    side: SideLoop, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sys.getrecursionlimit()
+    monkeypatch.setattr(recursion, "_LIMIT", before)
+    try:
+        assert isinstance(attempt_of(name, side), cm.CompleteActivity)
+        assert sys.getrecursionlimit() == before
+    finally:
+        sys.setrecursionlimit(before)
+    assert name in caplog.text

@@ -27,6 +27,7 @@ from perdure.model.payloads import Payloads
 from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.functions import Functions, placed
+from perdure.worker.recursion import restore_limit
 from perdure.worker.stopping import has_time, was_asked_to_stop
 from perdure.worker.streams import opener
 from perdure.worker.time_limits import Alarm, Deadlines, Heartbeat, TimeLimit
@@ -140,6 +141,7 @@ class Attempts:
             report = await self._report(task, heartbeat, begin, step)
             outcome = _outcome(report)
         finally:
+            restore_limit(task.name)
             self.outcomes["activity" if task.queue else "step", outcome] += 1
             _logger.debug(
                 "activity %s of workflow %s: attempt %d %s",
@@ -259,7 +261,7 @@ class Attempts:
                 begin()
                 value = fn()
                 return await value if isawaitable(value) else value
-            call = partial(_outcome_of, partial(contextvars.copy_context().run, fn))
+            call = partial(_outcome_of, partial(contextvars.copy_context().run, fn), called.name)
             value, error = await _in_thread(self.threads, call, begin, attempt)
             if error is not None:
                 raise Raised(error)
@@ -334,7 +336,7 @@ class Raised(Exception):
         self.error = error
 
 
-def _outcome_of(call: Callable[[], Any]) -> _Outcome:
+def _outcome_of(call: Callable[[], Any], name: str) -> _Outcome:
     """Call a function in a thread, and return its result or its exception.
 
     The exception is returned as a value, since a future does not carry every exception: it rejects
@@ -344,6 +346,8 @@ def _outcome_of(call: Callable[[], Any]) -> _Outcome:
         return call(), None
     except BaseException as error:  # noqa: BLE001 - the author's
         return None, error
+    finally:
+        restore_limit(name)
 
 
 def _outcome(report: Report) -> str:
