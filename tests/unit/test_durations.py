@@ -3,10 +3,14 @@ none."""
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from perdure.client import Client
+from perdure.codec.payloads import JsonPayloads
 from perdure.errors import UsageError
 from perdure.model.duration import LONGEST_US, Duration, microseconds
 
@@ -66,3 +70,12 @@ def test_a_negative_timedelta_is_refused() -> None:
 def test_a_number_without_a_unit_is_not_a_duration(value: Duration) -> None:
     with pytest.raises(UsageError, match='a duration is a timedelta or text such as "30s"'):
         microseconds(value)
+
+
+@pytest.mark.parametrize("duration", [30, "3 fortnights", timedelta(seconds=-1)])
+@pytest.mark.parametrize("name", ["timeout", "delay"])
+def test_a_wrong_duration_of_a_start_names_the_argument(name: str, duration: Any) -> None:
+    transport: Any = None
+    options: dict[str, Any] = {name: duration}
+    with pytest.raises(UsageError, match=f"^{name}: .*{re.escape(str(duration))}|^{name}: .* negative"):
+        Client(transport, payloads=JsonPayloads()).options(**options)

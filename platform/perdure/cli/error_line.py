@@ -14,8 +14,12 @@ def one_line(error: BaseException) -> str:
     """The error's message without line breaks, with paths relative to the current directory; the
     name of its class if there is no message.
     """
-    message = " ".join(str(error).split()).replace(f"{Path.cwd()}{os.sep}", "")
-    return printable(message) or type(error).__name__
+    return printable(from_here(" ".join(str(error).split()))) or type(error).__name__
+
+
+def from_here(text: str) -> str:
+    """The text with paths relative to the current directory."""
+    return text.replace(f"{Path.cwd()}{os.sep}", "")
 
 
 _NAMES: Final = "(if_running|if_closed|request_id|limit|after)"

@@ -10,8 +10,10 @@ import typer
 from perdure.cli.output import Format, local_time, print_facts, print_json, print_table, utc_time
 from perdure.cli.printable import printable
 from perdure.client.description import begins_at
+from perdure.client.waits import CONDITION
 from perdure.codec.wrapping import described_payload
 from perdure.model.failure import FailureInfo, described, explained, place_of, text_of
+from perdure.model.states import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,13 +95,22 @@ def print_description(description: Description, state: WorkflowState, output: Fo
         typer.echo()
         for line in explained(state.failure):
             typer.echo(line)
+    waits = [*_waits(description)]
+    if not waits and description.status is Status.RUNNING:
+        waits.append(CONDITION)
+    for each in waits:
+        _say(f"waits for {each}")
+
+
+def _waits(description: Description) -> Iterator[str]:
+    """Each wait that the platform knows, as text."""
     if description.begins_at:
-        typer.echo(f"waits for its start: at {_shown(description.begins_at)}")
+        yield f"its start: at {_shown(description.begins_at)}"
     for compensation in description.compensations:
         begins = "begins" if compensation.is_backing_off else "began"
         doing = f"attempt {compensation.attempt} {begins} at {_shown(compensation.retry_at)}"
         doing += f"; it has failed since {_shown(compensation.since)} ({compensation.reason})"
-        _say(f"waits for compensation {compensation.name}: {doing}")
+        yield f"compensation {compensation.name}: {doing}"
     for activity in description.activities:
         name = f"{activity.name}{_quoted(activity.summary)}"
         doing = f"{activity.doing}, attempt {activity.attempt}"
@@ -107,22 +118,22 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             doing += f", until {_shown(activity.expires_at)}"
         if activity.retry_at:
             doing += f", next at {_shown(activity.retry_at)}"
-        _say(f"waits for activity {name}: {doing}{f' ({activity.reason})' if activity.reason else ''}")
+        yield f"activity {name}: {doing}{f' ({activity.reason})' if activity.reason else ''}"
     for timer in description.timers:
-        _say(f"waits for timer {timer.number}{_quoted(timer.summary)}: fires at {_shown(timer.fires_at)}")
+        yield f"timer {timer.number}{_quoted(timer.summary)}: fires at {_shown(timer.fires_at)}"
     for child in description.children:
-        _say(f"waits for child {child.workflow_id}{_quoted(child.summary)}: since {_shown(child.since)}")
+        yield f"child {child.workflow_id}{_quoted(child.summary)}: since {_shown(child.since)}"
     for update in description.updates:
-        _say(f"waits for update {update.name} to end: since {_shown(update.since)}")
+        yield f"update {update.name} to end: since {_shown(update.since)}"
     for token in description.tokens:
         until = f"until {_shown(token.expires_at)}" if token.expires_at else "without a timeout"
-        _say(f"waits for token {token.name or token.number}: since {_shown(token.since)}, {until}")
+        yield f"token {token.name or token.number}: since {_shown(token.since)}, {until}"
     for message in description.messages:
-        _say(f"waits for an answer of workflow {message.workflow_id}: since {_shown(message.since)}")
+        yield f"an answer of workflow {message.workflow_id}: since {_shown(message.since)}"
     for each in description.others:
         since = f", since {_shown(each.since)}" if each.since else ""
         until = f", until {_shown(each.until)}" if each.until else ""
-        _say(f"waits for {each.kind} {each.name or each.number}{since}{until}")
+        yield f"{each.kind} {each.name or each.number}{since}{until}"
 
 
 def _quoted(summary: str) -> str:

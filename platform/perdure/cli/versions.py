@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from perdure.cli.error_line import from_here
 from perdure.cli.output import Format, print_json, print_table
 from perdure.cli.upgrade_gate import OPEN, PAGE, version_of
 
@@ -83,5 +84,8 @@ def print_versions(found: list[OfVersion], output: Format) -> None:
         return
     print_table(
         ("TYPE", "VERSION", "OPEN", "", "WHERE"),
-        [(each.type, str(each.version), str(each.open), each.advice, each.place) for each in found],
+        [
+            (each.type, str(each.version), str(each.open), each.advice, from_here(each.place))
+            for each in found
+        ],
     )

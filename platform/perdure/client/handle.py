@@ -19,7 +19,7 @@ from perdure.client.streams import StreamReader
 from perdure.client.updates import UpdateHandle, begun
 from perdure.client.waits import NO_ENGINE, SUSPENDED, waits_for
 from perdure.model import commands as cm
-from perdure.model.duration import microseconds
+from perdure.model.duration import argument_us
 from perdure.model.limits import fault_of_id
 from perdure.model.replies import AskAgain, Closed
 from perdure.model.validation import require_valid
@@ -92,7 +92,7 @@ class Handle(Generic[S_co, R_co]):
         annotation = self._definition.returns if self._definition is not None else Any
         closed = await self._closed() if self._transport.is_reader_near else None
         if closed is None:
-            reply = await self._awaited(None if timeout is None else microseconds(timeout) / 1e6)
+            reply = await self._awaited(None if timeout is None else argument_us("timeout", timeout) / 1e6)
             if not isinstance(reply, Closed):
                 # it closed, and another run followed, before the request arrived
                 closed = await self._closed()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from perdure.client.position import Position
 from perdure.errors import ReadLags
-from perdure.model.duration import Duration, microseconds
+from perdure.model.duration import Duration, argument_us
 
 if TYPE_CHECKING:
     from perdure.client.ports import Transport
@@ -25,7 +25,7 @@ async def reached(transport: Transport, after: Position | str, within: Duration)
         errors.ReadLags: it still does not after that time.
     """
     position = Position.parse(after) if isinstance(after, str) else after
-    seconds = microseconds(within) / 1e6
+    seconds = argument_us("within", within) / 1e6
     if not await transport.read(lambda reader: reader.wait_for(position, seconds)):
         raise ReadLags(
             f"reads were still behind position {position} after {seconds:g} s; retry, or wait longer"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import errors
 from perdure.codec.values import to_json
-from perdure.model.duration import Duration, microseconds, moment_us
+from perdure.model.duration import Duration, argument_us, moment_us
 from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ def encoded_options(
     _check_one_of("if_closed", if_closed, ("start", "refuse", "after_failure"))
     if delay is not None and start_at is not None:
         raise errors.UsageError("give delay or start_at, not both")
-    if timeout is not None and not microseconds(timeout):
+    if timeout is not None and not argument_us("timeout", timeout):
         raise errors.UsageError("timeout must be positive; omit it for no timeout")
     if request_id is not None and (fault := fault_of_id(request_id, "request id")):
         raise errors.UsageError(fault)
     fields: dict[str, Any] = {
         "if_running": if_running,
         "if_closed": if_closed,
-        "delay_us": microseconds(delay) if delay is not None else 0,
+        "delay_us": argument_us("delay", delay) if delay is not None else 0,
         "start_at": moment_us(start_at, "start_at") if start_at is not None else 0,
-        "timeout_us": microseconds(timeout) if timeout is not None else 0,
+        "timeout_us": argument_us("timeout", timeout) if timeout is not None else 0,
         "attributes": encoded_attributes(attributes) if attributes else b"",
         "memo": memo,
     }

@@ -11,7 +11,7 @@ from perdure import errors
 from perdure.client.replies import accepted
 from perdure.client.request_ids import fresh_request_id
 from perdure.model import commands as cm
-from perdure.model.duration import microseconds
+from perdure.model.duration import argument_us
 from perdure.model.failure import described
 from perdure.model.replies import Answered, AnyReply, AskAgain, Closed, QueryRaised
 from perdure.model.validation import require_valid
@@ -64,7 +64,7 @@ class UpdateHandle(Generic[T]):
             errors.NotClosed: there was no answer in time.
             errors.EngineUnavailable: no engine is running, or it stopped.
         """
-        seconds = None if timeout is None else microseconds(timeout) / 1e6
+        seconds = None if timeout is None else argument_us("timeout", timeout) / 1e6
         try:
             async with asyncio.timeout(seconds):
                 reply = await self._answer()

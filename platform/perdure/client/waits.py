@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from perdure.client.ports import Transport
 
 SUSPENDED: Final = "it is suspended: "
+CONDITION: Final = "a signal, or for a condition in its code"
+"""What an open run waits for if it waits for nothing of the platform."""
 NO_ENGINE: Final = "no engine answers: "
 PING_S: Final = 3.0
 """How long to wait for an engine; a running one answers sooner."""
@@ -88,11 +90,7 @@ def _in_words(found: Description) -> str:
     waits += [f"an answer of workflow {each.workflow_id}" for each in found.messages[:1]]
     waits += [f"update {each.name} to end" for each in found.updates[:1]]
     waits += [f"{each.kind} {each.name or each.number}" for each in found.others[:1]]
-    return (
-        f"it waits for {'; and for '.join(waits)}"
-        if waits
-        else "it waits for a signal, or for a condition in its code"
-    )
+    return f"it waits for {'; and for '.join(waits or [CONDITION])}"
 
 
 def _quoted(summary: str) -> str:

@@ -50,6 +50,22 @@ def microseconds(duration: Duration) -> int:
     return min(total, LONGEST_US)
 
 
+def argument_us(what: str, duration: Duration) -> int:
+    """As `microseconds`; messages name the argument.
+
+    Args:
+        what: the argument, such as "timeout".
+        duration: its value.
+
+    Raises:
+        UsageError: not a duration, or negative.
+    """
+    try:
+        return microseconds(duration)
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from None
+
+
 def moment_us(moment: object, what: str) -> int:
     """A time in microseconds since 1970; times before 1970 are 0.
 

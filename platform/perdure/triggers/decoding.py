@@ -111,7 +111,7 @@ def _decoded(
     try:
         return from_json(data, wanted)
     except PayloadError as error:
-        raise BadRecord("undecodable", f"its value does not match the trigger's type: {error}") from None
+        raise BadRecord("undecodable", f"its value does not match the trigger's type: it {error}") from None
 
 
 def _of_avro(spec: TriggerSpec, data: bytes, wanted: Any, schema_of: SchemaOf | None) -> Any:
@@ -142,7 +142,7 @@ def _of_avro(spec: TriggerSpec, data: bytes, wanted: Any, schema_of: SchemaOf | 
     try:
         return msgspec.convert(plain, decodable(wanted), strict=False, dec_hook=decode_foreign)
     except (msgspec.ValidationError, TypeError) as error:
-        raise BadRecord("undecodable", f"its value does not match the trigger's type: {error}") from None
+        raise BadRecord("undecodable", f"its value does not match the trigger's type: it {error}") from None
 
 
 @lru_cache(256)

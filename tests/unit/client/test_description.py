@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from perdure.cli.output import Format
 from perdure.cli.rendering import print_description
@@ -33,6 +34,18 @@ def test_a_wait_of_an_unknown_kind_is_described_with_its_name_and_times(
     assert front.startswith("waits for doorbell front, since ")
     assert ", until " in front
     assert gate == "waits for gate 1"
+
+
+def test_a_run_that_waits_for_nothing_of_the_platform_waits_for_a_signal_or_a_condition(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = waiting()
+    print_description(describe(state, None, None, {}), state, Format.TABLE)
+    assert capsys.readouterr().out.splitlines()[-1] == "waits for a signal, or for a condition in its code"
+    for status in set(Status) - {Status.RUNNING}:
+        state = replace(waiting(), status=status)
+        print_description(describe(state, None, None, {}), state, Format.TABLE)
+        assert "waits for" not in capsys.readouterr().out
 
 
 def test_a_wait_that_has_a_list_of_its_own_is_in_no_other() -> None:

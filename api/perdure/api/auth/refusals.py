@@ -43,7 +43,7 @@ class Unauthenticated(AccessRefused):
 
     status = 401
     slug = "unauthenticated"
-    title = "Who asks?"
+    title = "Not authenticated"
 
     def __init__(self, detail: str, *, is_given: bool) -> None:
         self.is_given = is_given

@@ -85,6 +85,8 @@ def fault_of(answer: Answer, url: str) -> Exception:
         return errors.InfrastructureError(
             f"{url} answered {answer.status} in a format that is not perdure's: is it the API's address?"
         )
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        said += "; a client takes its credential from PERDURE_TOKEN, or from token=… of connect()"
     return (kind or errors.InfrastructureError)(said)
 
 

@@ -231,6 +231,7 @@ def test_a_problem_is_the_error_that_other_transports_raise(answer: Answer, kind
     fault = fault_of(answer, "http://here")
     assert type(fault) is kind
     assert str(fault).startswith("no")
+    assert ("PERDURE_TOKEN" in str(fault)) == (answer.status == 401)
 
 
 @pytest.mark.parametrize("said", [b"<html>", b"[]", b"{}", b""])
