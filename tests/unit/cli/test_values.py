@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +57,31 @@ def test_a_text_that_was_read_as_a_number_comes_with_how_to_quote_it(
     done = CliRunner().invoke(app, ["workflow", "start", "order-1", "Order", "17"])
     advice = "; a text that looks like JSON needs two pairs of quotes: '\"17\"'"
     assert str(done.exception) == said + (advice if is_advised else "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "workflow start order-1 Order --delay",
+        "workflow start order-1 Order --timeout",
+        "workflow result order-1 --timeout",
+        "job run charge --id charge-1 --timeout",
+        "job submit charge --id charge-1 --delay",
+        "api-keys create ci --namespace shop --expires",
+    ],
+)
+def test_a_wrong_duration_is_a_wrong_command_line(line: str, tmp_path: Path) -> None:
+    if line.startswith("api-keys"):
+        line = line.replace("--expires", f"--keys {tmp_path / 'keys.toml'} --expires")
+    done = CliRunner().invoke(app, [*line.split(), "5"])
+    assert done.exit_code == 2, done.output
+    assert f"Invalid value for {line.split()[-1]}: cannot read the duration '5'" in done.output
+
+
+def test_the_address_of_a_kafka_is_no_file_of_dev() -> None:
+    done = CliRunner().invoke(app, ["dev", "app.py"], env={"PERDURE_URL": "kafka://broker:9092/shop"})
+    assert done.exit_code == 2
+    assert "is Kafka, not a file: give --kafka HOST:PORT --namespace NAME" in done.output
 
 
 def test_a_port_of_the_api_that_is_taken_names_its_option() -> None:

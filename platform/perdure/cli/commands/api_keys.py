@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perdure.cli.options.times import duration_of
 from perdure.cli.output import Format, FormatOption, print_json, print_table, say
 from perdure.cli.tree import group
 
@@ -127,7 +128,7 @@ def _expiry(text: str) -> datetime | None:
     from perdure.errors import UsageError
     from perdure.model.duration import microseconds
 
-    if not text:
+    if not duration_of(text, "--expires"):
         return None
     try:
         return datetime.now(UTC).replace(microsecond=0) + timedelta(microseconds=microseconds(text))

@@ -83,6 +83,11 @@ def dev(
     engine = engine_settings(run_retention)
     if not kafka:
         url = database_url(db)
+        if url.startswith("kafka://"):
+            raise typer.BadParameter(
+                f"{url} is Kafka, not a file: give --kafka HOST:PORT --namespace NAME",
+                param_hint="--db (PERDURE_URL)",
+            )
         serve(
             ServeOptions(
                 app,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from perdure.cli.commands.workflow import DatabaseOption, ValuesArgument, ask, moment_of, values_of
+from perdure.cli.commands.workflow import DatabaseOption, ValuesArgument, ask, values_of
 from perdure.cli.options.app import AppOption
 from perdure.cli.options.database import DEFAULT_DB
+from perdure.cli.options.times import duration_of, moment_of
 from perdure.cli.output import Format, FormatOption, print_json
 from perdure.cli.tree import TakesNumbers, group
 
@@ -52,9 +53,11 @@ def run(
     from perdure.cli.rendering import print_failure
     from perdure.errors import WorkflowFailed
 
+    limit, begins = duration_of(timeout, "--timeout"), _begins(delay, start_at)
+
     async def asked(client: Client) -> Any:
-        job = await _submitted(client, activity, values, id, options=(delay, start_at, queue))
-        return await job.result(timeout or None)
+        job = await _submitted(client.options(**begins), activity, values, id, queue=queue)
+        return await job.result(limit)
 
     try:
         print_json(ask(db, app, asked))
@@ -78,9 +81,10 @@ def submit(
     """Start a job; returns when that is durable. `perdure workflow result ID` waits for its result;
     list, show, history and cancel are those of workflows.
     """
+    begins = _begins(delay, start_at)
 
     async def asked(client: Client) -> Handle[None, Any]:
-        return await _submitted(client, activity, values, id, options=(delay, start_at, queue))
+        return await _submitted(client.options(**begins), activity, values, id, queue=queue)
 
     job = ask(db, app, asked)
     if output is Format.JSON:
@@ -89,15 +93,18 @@ def submit(
         typer.echo(f"started job {job.id}, run {job.run_id}")
 
 
+def _begins(delay: str, start_at: str) -> dict[str, Any]:
+    """The options of a client that say when a job begins."""
+    return {"delay": duration_of(delay, "--delay"), "start_at": moment_of(start_at, "--start-at")}
+
+
 async def _submitted(
-    client: Client, target: str, values: list[str] | None, id: str, *, options: tuple[str, str, str]
+    client: Client, target: str, values: list[str] | None, id: str, *, queue: str
 ) -> Handle[None, Any]:
-    delay, start_at, queue = options
     name, defaults = _found(target, values_of(values))
     if queue:
         defaults = _on_queue(defaults, queue)
-    begins: Any = {"delay": delay or None, "start_at": moment_of(start_at, "--start-at")}
-    return await client.options(**begins).submit_by_name(name, values_of(values), id=id, options=defaults)
+    return await client.submit_by_name(name, values_of(values), id=id, options=defaults)
 
 
 def _found(target: str, args: list[object]) -> tuple[str, ActivityOptions | None]:

@@ -16,6 +16,7 @@ from perdure.cli.options.metrics import (
     MetricsPortOption,
 )
 from perdure.cli.options.postgres import AppArgument, PostgresOption
+from perdure.cli.options.times import duration_of
 
 
 def projector(
@@ -54,7 +55,8 @@ def projector(
 
     where, database = place(kafka, namespace, settings), database_of(postgres, namespace)
     see_owner(where, owner)
-    retention_s = microseconds(retention) / 1e6 if retention else None
+    kept = duration_of(retention, "--retention")
+    retention_s = microseconds(kept) / 1e6 if kept else None
     from perdure.distributed.projecting import ProjectorService
     from perdure.observability.observed import Observed
 

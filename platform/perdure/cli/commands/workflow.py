@@ -12,12 +12,12 @@ import typer
 from perdure.cli.contract import ExitCode
 from perdure.cli.options.app import AppOption, CodecEndpointOption, reading
 from perdure.cli.options.database import DEFAULT_DB, database_url
+from perdure.cli.options.times import duration_of, moment_of
 from perdure.cli.output import Format, FormatOption, Wanted, print_json, say
 from perdure.cli.tree import TakesNumbers, group
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from datetime import datetime
 
     from perdure.client import Client, Description, Handle
     from perdure.model.states import WorkflowState
@@ -91,9 +91,9 @@ def start(
     options: Any = {
         "if_running": if_running,
         "if_closed": if_closed,
-        "delay": delay or None,
+        "delay": duration_of(delay, "--delay"),
         "start_at": moment_of(start_at, "--start-at"),
-        "timeout": timeout or None,
+        "timeout": duration_of(timeout, "--timeout"),
         "memo": _pairs(memo, "--memo"),
     }
     arguments = values_of(values)
@@ -329,7 +329,8 @@ def result(
     from perdure.errors import WorkflowFailed
     from perdure.model.duration import microseconds
 
-    limit_s = 0.0 if no_wait else microseconds(timeout) / 1e6 if timeout else None
+    limit = duration_of(timeout, "--timeout")
+    limit_s = 0.0 if no_wait else microseconds(limit) / 1e6 if limit else None
     try:
         print_json(_ask_of(db, app, id, lambda handle: awaited(handle, limit_s)))
     except WorkflowFailed as failed:
@@ -409,17 +410,6 @@ def values_of(texts: list[str] | None) -> list[object]:
                 raise typer.BadParameter(f"{text!r:.200} looks like JSON but is invalid: {error}") from error
             values.append(text)
     return values
-
-
-def moment_of(text: str, option: str) -> datetime | None:
-    """The time in an option; None where it is empty."""
-    from perdure.errors import UsageError
-    from perdure.model.duration import moment_of_text
-
-    try:
-        return moment_of_text(text, "the time") if text else None
-    except UsageError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def _pairs(texts: list[str] | None, option: str) -> dict[str, Any]:
