@@ -100,6 +100,21 @@ def test_cancel_and_terminate_end_a_run_with_their_reason() -> None:
     run(test)
 
 
+def test_a_closed_run_is_deleted_and_an_open_one_is_not() -> None:
+    async def test(api: Caller) -> None:
+        await api.start("p-1")
+        refused = await api.ask("DELETE", "/workflows/p-1", 409)
+        assert refused["type"].rpartition("/")[2] == "workflow-open"
+        await api.post("/workflows/p-1/terminate", {"reason": "rain"}, 202)
+        await api.get("/workflows/p-1/result")
+        await api.ask("DELETE", "/workflows/p-1?run_id=nothing&reason=they+asked", 404)
+        await api.ask("DELETE", "/workflows/p-1?reason=they+asked", 202)
+        await api.get("/workflows/p-1", 404)
+        await api.ask("DELETE", "/workflows/p-1", 404)
+
+    run(test)
+
+
 def test_a_failed_run_and_a_query_that_raises_say_what_happened() -> None:
     async def test(api: Caller) -> None:
         await api.start("p-1", "box", True)

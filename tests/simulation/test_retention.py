@@ -13,13 +13,15 @@ import pytest
 from perdure import workflow
 from perdure.adapters.sqlite.file import connect
 from perdure.core.run import fold
-from perdure.engine import retention
+from perdure.engine import deleting, retention
+from perdure.engine.ports import Batch
 from perdure.engine.processor import Settings
 from perdure.errors import UsageError
 from perdure.model import commands as cm
 from perdure.model.replies import Accepted, Refused
 from perdure.model.retention import KEEP, Retention, retention_of_text
 from perdure.model.states import Status
+from perdure.model.streams import StreamRecord
 from perdure.registry import Registry
 from tests.simulation.test_crash_points import Crash, Faults
 from tests.simulation.world import SETTINGS, InFile, InMemory, World
@@ -303,6 +305,84 @@ def test_a_file_reaches_a_plateau(tmp_path: Path) -> None:
     # without the removal of old runs, the last third would be twice as large as the first
     assert max(pages[16:]) <= 1.1 * max(pages[8:16]), pages
     world.close()
+
+
+def deleted(world: World, workflow_id: str, run_id: str = "") -> Any:
+    request_id = world.ask(cm.DeleteWorkflow, workflow_id, run_id=run_id, reason="they asked")
+    world.settle()
+    return world.replies[request_id]
+
+
+def test_a_deletion_removes_all_runs_of_a_closed_workflow_at_once(world: World) -> None:
+    runs = [closed_order(world, "a", how) for how in ("fail", "ok", "fail")]
+    other = closed_order(world, "b")
+    assert isinstance(deleted(world, "a"), Accepted)
+    for _ in range(2):
+        assert world.state("a") is None
+        assert all(is_gone(world, "a", run) for run in runs)
+        assert not is_gone(world, "b", other)
+        world.crash()
+    reply = deleted(world, "a")
+    assert isinstance(reply, Refused)
+    assert reply.code == "not_found"
+
+
+def test_a_deletion_of_one_run_leaves_the_others(world: World) -> None:
+    first, second = closed_order(world, "a", "fail"), closed_order(world, "a")
+    world.start_workflow("a", "retention_week")
+    assert isinstance(deleted(world, "a", first), Accepted)
+    assert is_gone(world, "a", first)
+    assert not is_gone(world, "a", second)
+    world.signal("a", "go", "ok")
+    assert world.value("a") == "ok"
+    assert deleted(world, "a", first).code == "not_found"
+
+
+def test_an_open_run_is_not_deleted(world: World) -> None:
+    world.start_workflow("a", "retention_week")
+    for run in ("", run_id(world, "a")):
+        reply = deleted(world, "a", run)
+        assert (reply.code, reply.message) == (
+            "open",
+            "workflow 'a' is running: only a closed run can be deleted; cancel or terminate it first",
+        )
+    assert world.state("a").status is Status.RUNNING
+
+
+def test_a_run_that_ends_in_the_same_batch_is_deleted_in_the_next(world: World) -> None:
+    world.start_workflow("a", "retention_week")
+    run = run_id(world, "a")
+    world.ask(cm.TerminateWorkflow, "a")
+    assert isinstance(deleted(world, "a"), Accepted)
+    assert is_gone(world, "a", run)
+
+
+def test_an_id_that_is_deleted_and_started_in_one_batch_has_the_new_run_only(world: World) -> None:
+    old = closed_order(world, "a")
+    asked = world.ask(cm.DeleteWorkflow, "a")
+    world.start_workflow("a", "retention_week")
+    assert isinstance(world.replies[asked], Accepted)
+    assert is_gone(world, "a", old)
+    assert world.state("a").status is Status.RUNNING
+
+
+def test_a_long_chain_is_deleted_in_slices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deleting, "SLICE", 2)
+    runs = [closed_order(world, "a") for _ in range(7)]
+    assert isinstance(deleted(world, "a"), Accepted)
+    assert all(is_gone(world, "a", run) for run in runs)
+    assert world.state("a") is None
+
+
+def test_a_deleted_run_is_gone_from_streams_too(world: World) -> None:
+    closed_order(world, "a")
+    world.log.commit(Batch(1, streams=[StreamRecord("a", run_id(world, "a"), "s", 1, b"1", 1)]))
+    assert isinstance(deleted(world, "a"), Accepted)
+    if isinstance(world._medium, InFile):
+        with closing(connect(world._medium.path, 5.0)) as connection:
+            assert connection.execute("SELECT count(*) FROM streams").fetchall() == [(0,)]
+    else:
+        assert not any(each.value for each in world.medium.streams)
 
 
 @pytest.mark.parametrize(

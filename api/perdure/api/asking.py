@@ -35,6 +35,7 @@ from perdure.codec.records import encode_reply
 from perdure.errors import PayloadError
 from perdure.model.commands import (
     CancelWorkflow,
+    DeleteWorkflow,
     QueryWorkflow,
     Request,
     SignalWorkflow,
@@ -208,6 +209,24 @@ def _ending(path: str, summary: str, action: str, kind: Callable[..., Any]) -> N
 
 _ending("cancel", "Request cancellation of a run", "cancel", CancelWorkflow)
 _ending("terminate", "Terminate a run, without running any of its code", "terminate", TerminateWorkflow)
+
+
+@routes.add(
+    "DELETE", "/workflows/{id}", Role.ADMIN, "Delete a closed run, or all of a workflow", action="delete",
+    parameters=[
+        KEY,
+        {"name": "run_id", "in": "query", "schema": {"type": "string"}, "description": "Only this run."},
+        {"name": "reason", "in": "query", "schema": {"type": "string"}, "description": "For the audit log."},
+    ],
+    responses={"202": {"description": "Deleted, durably", "content": {"application/json": _ACCEPTED}}},
+)  # fmt: skip
+async def delete_workflow(asked: AdmittedRequest) -> Response:
+    """Remove all records of closed runs. An open run is refused."""
+    given = asked.request.query_params
+    only(given, "run_id", "reason")
+    run_id, reason = checked_id(given.get("run_id", ""), "run id"), checked_reason(given.get("reason", ""))
+    asked.about(_id(asked), reason)
+    return await accepted(asked, DeleteWorkflow(asked.target, run_id, _request_id(asked), reason=reason))
 
 
 async def accepted(asked: AdmittedRequest, command: Request, new_status: int = 202) -> Response:

@@ -81,6 +81,7 @@ TITLES: Final[dict[str, tuple[int, str]]] = {
     "token-closed": (409, "The token takes no answer"),
     "suspended": (409, "The workflow is suspended"),
     "query-failed": (422, "The query raised an exception"),
+    "workflow-open": (409, "The run is open"),
     "update-failed": (422, "The update failed"),
     "update-rejected": (422, "The update was rejected"),
     "read-lags": (503, "Reads are behind the requested position"),
@@ -111,6 +112,7 @@ _REFUSALS: Final = {
     "rejected": "update-rejected",
     "unknown_token": "token-not-found",
     "token_closed": "token-closed",
+    "open": "workflow-open",
 }
 _ERRORS: Final[list[tuple[type[Exception], str]]] = [
     (errors.WorkflowAlreadyStarted, "already-started"),

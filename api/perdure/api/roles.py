@@ -18,7 +18,7 @@ class Role(Enum):
     OPERATOR = "operator"
     """May also start, signal, cancel and terminate workflows, and answer tokens."""
     ADMIN = "admin"
-    """May also retry and drop dead letters, and read the audit log."""
+    """May also delete closed runs, retry and drop dead letters, and read the audit log."""
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Role):

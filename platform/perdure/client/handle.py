@@ -238,6 +238,18 @@ class Handle(Generic[S_co, R_co]):
             await self._request(cm.TerminateWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason))
         )
 
+    async def delete(self, reason: str = "") -> None:
+        """Remove the closed run with all its records; with no run id, every run of the workflow.
+
+        Raises:
+            errors.WorkflowNotFound: there is no such run.
+            errors.RequestRefused: the run is open.
+            errors.EngineUnavailable: no engine answered in time.
+        """
+        accepted(
+            await self._request(cm.DeleteWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason))
+        )
+
     async def signal_by_name(self, name: str, args: Sequence[object] = ()) -> None:
         """Send a signal of a type that is not imported here; arguments are JSON values. Raises as
         `signal`.

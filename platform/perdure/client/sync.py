@@ -196,6 +196,10 @@ class SyncHandle(Generic[S_co, R_co]):
         """See `Handle.cancel`."""
         self._thread.wait(self._handle.cancel(reason))
 
+    def delete(self, reason: str = "") -> None:
+        """See `Handle.delete`."""
+        self._thread.wait(self._handle.delete(reason))
+
     def terminate(self, reason: str = "") -> None:
         """See `Handle.terminate`."""
         self._thread.wait(self._handle.terminate(reason))

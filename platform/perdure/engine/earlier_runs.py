@@ -45,6 +45,10 @@ class EarlierRuns:
             found = self._last = self._read(workflow_id, run_id)
         return found if found is not None and found.phase.is_closed else None
 
+    def forget(self) -> None:
+        """Forget the run that is cached."""
+        self._last = None
+
     def open_events(self, run_id: str) -> Sequence[ev.AnyEvent]:
         """The events of a run in the open batch."""
         active = self._activation.touched.get(run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from perdure.engine.deleting import Deleting
 from perdure.engine.earlier_runs import EarlierRuns
 from perdure.engine.messages import Messages
 from perdure.engine.reads import Reads
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from perdure.engine.activation import Activation
-    from perdure.engine.leases import Leases
     from perdure.engine.ports import Clock
+    from perdure.engine.sources import CommandSources
     from perdure.engine.waiters import Waiters
     from perdure.workflow import Definition
 
@@ -29,11 +30,20 @@ class Handler:
         messages: handles commands for existing runs: every command that no other handler has.
         reads: handles requests that leave no event.
         tokens: handles answers to tokens.
+        deleting: handles deletions.
     """
 
     __slots__ = ("_handle", "_message")
 
-    def __init__(self, starting: Starting, messages: Messages, reads: Reads, tokens: TokenAnswers) -> None:
+    def __init__(
+        self,
+        starting: Starting,
+        messages: Messages,
+        reads: Reads,
+        *,
+        tokens: TokenAnswers,
+        deleting: Deleting,
+    ) -> None:
         self._message: Callable[[Any], None] = messages.handle
         self._handle: dict[type[cm.Command], Callable[[Any], None]] = {
             cm.StartWorkflow: starting.start,
@@ -44,6 +54,7 @@ class Handler:
             cm.ResolveToken: tokens.answer,
             cm.FailToken: tokens.answer,
             cm.WriteStream: messages.write_stream,
+            cm.DeleteWorkflow: deleting.delete,
         }
 
     def handle(self, command: cm.AnyCommand) -> None:
@@ -53,15 +64,17 @@ class Handler:
 
 def handler_of(
     activation: Activation,
-    leases: Leases,
+    sources: CommandSources,
     waiters: Waiters,
     clock: Clock,
     definitions: Mapping[str, Definition],
 ) -> Handler:
     """Build the handler of an engine; the classes that it wires describe the arguments."""
-    messages = Messages(activation, leases, clock, definitions=definitions)
+    messages = Messages(activation, sources.leases, clock, definitions=definitions)
     starting = Starting(activation, messages, definitions)
     earlier_runs = EarlierRuns(activation)
     reads = Reads(activation, waiters, earlier_runs)
     tokens = TokenAnswers(activation, messages.take, earlier_runs)
-    return Handler(starting, messages, reads, tokens)
+    return Handler(
+        starting, messages, reads, tokens=tokens, deleting=Deleting(activation, sources.remover, earlier_runs)
+    )

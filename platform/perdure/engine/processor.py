@@ -137,7 +137,7 @@ class Engine:
         )
         self._batch_handler = BatchHandler(
             self._activation,
-            handler_of(self._activation, self._sources.leases, self._waiters, clock, definitions),
+            handler_of(self._activation, self._sources, self._waiters, clock, definitions),
             log,
             quarantine=self._quarantine,
             waiters=self._waiters,

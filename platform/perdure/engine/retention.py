@@ -42,6 +42,7 @@ class RunRemover:
     """
 
     __slots__ = (
+        "_asked",
         "_closed",
         "_counts",
         "_default",
@@ -74,6 +75,7 @@ class RunRemover:
         self._shortest_us = min(limits, default=None)
         self._next_at = 0
         self._due: list[ClosedRun] = []
+        self._asked: dict[str, ClosedRun] = {}
         self._removed: dict[str, ClosedRun] = {}
 
     def next_at(self) -> int | None:
@@ -125,21 +127,25 @@ class RunRemover:
         if not is_idle:
             self.look(batch.at, limit=min(SLICE, max(FEW, 2 * len(batch.closed))))
         due, self._due = self._due, []
-        records = 0
+        asked, records = list(self._asked.values()), 0
+        for run in asked:
+            self._remove(run, batch)
+        self._asked.clear()
         for index, run in enumerate(due):
             if records >= SLICE_RECORDS:
                 self._next_at = batch.at  # the others are found again
                 due = due[:index]
                 break
             records += self._remove(run, batch)
-        self._end_states(due, batch)
+        self._end_states([*asked, *due], batch)
 
-    def remove(self, runs: Iterable[ClosedRun], batch: Batch) -> None:
-        """Remove runs on demand, in the open batch."""
-        runs = list(runs)
-        for run in runs:
-            self._remove(run, batch)
-        self._end_states(runs, batch)
+    def runs_of(self, workflow_id: str) -> list[ClosedRun]:
+        """The closed runs of a workflow id in the store, but those that the open batch removes."""
+        return [run for run in self._closed.of(workflow_id) if run.run_id not in self._asked]
+
+    def ask(self, runs: Iterable[ClosedRun]) -> None:
+        """Have runs removed with the open batch, whatever their retention."""
+        self._asked.update((run.run_id, run) for run in runs)
 
     def settle(self) -> None:
         """The batch is committed: forget what it has removed."""
@@ -159,6 +165,7 @@ class RunRemover:
         cannot be written stops nothing else.
         """
         self._due.clear()
+        self._asked.clear()
         if self._removed:
             self._removed.clear()
             self._next_at = at + HELD_US

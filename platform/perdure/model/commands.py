@@ -129,6 +129,14 @@ class TerminateWorkflow(Change, frozen=True, kw_only=True):
     started_by: str = ""
 
 
+class DeleteWorkflow(Change, frozen=True, kw_only=True):
+    """Remove a closed run with all its records; without a run id, all runs of the workflow, which
+    must be closed.
+    """
+
+    reason: str = ""
+
+
 class CompleteActivity(Command, frozen=True, kw_only=True):
     """A worker's report; ignored unless `token` is the attempt's."""
 
@@ -331,6 +339,7 @@ AnyCommand = (
     | DeferActivity
     | ExpireAnswer
     | WriteStream
+    | DeleteWorkflow
 )
 
 AttemptReport = CompleteActivity | FailActivity | DeferActivity

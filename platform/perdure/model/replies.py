@@ -37,6 +37,7 @@ Refusal = Literal[
     "rejected",
     "unknown_token",
     "token_closed",
+    "open",
 ]
 
 

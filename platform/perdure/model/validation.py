@@ -120,7 +120,7 @@ def _of_wait(command: cm.AwaitWorkflow) -> Fault | None:
     )
 
 
-def _of_end(command: cm.CancelWorkflow | cm.TerminateWorkflow) -> Fault | None:
+def _of_end(command: cm.CancelWorkflow | cm.TerminateWorkflow | cm.DeleteWorkflow) -> Fault | None:
     fault = fault_of_reason(command.reason)
     return Fault("limit", fault) if fault else None
 
@@ -160,6 +160,7 @@ _CHECKS: Final[dict[type[cm.Command], Callable[[Any], Fault | None]]] = {
     cm.AwaitWorkflow: _of_wait,
     cm.CancelWorkflow: _of_end,
     cm.TerminateWorkflow: _of_end,
+    cm.DeleteWorkflow: _of_end,
     cm.ResolveToken: _of_answer,
     cm.FailToken: _of_token_failure,
     cm.WriteStream: _of_stream,

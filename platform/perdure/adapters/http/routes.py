@@ -14,6 +14,7 @@ from perdure.model.commands import (
     AnyCommand,
     AwaitWorkflow,
     CancelWorkflow,
+    DeleteWorkflow,
     FailToken,
     QueryWorkflow,
     ReadHistory,
@@ -36,7 +37,7 @@ class Call(msgspec.Struct, frozen=True):
     """A request that is to be sent.
 
     Attributes:
-        method: GET or POST.
+        method: GET, POST or DELETE.
         path: with ids encoded, each as one segment.
         parameters: of the query string, in order.
         body: of a POST; None: none.
@@ -76,6 +77,9 @@ def call_of(command: Request | AnyCommand) -> Call:
             return _post(command, f"{path}/cancel", {"reason": command.reason, "run_id": command.run_id})
         case TerminateWorkflow():
             return _post(command, f"{path}/terminate", {"reason": command.reason, "run_id": command.run_id})
+        case DeleteWorkflow():
+            asked = {"reason": command.reason, "run_id": command.run_id}
+            return Call("DELETE", path, tuple((name, value) for name, value in asked.items() if value))
         case ResolveToken():
             body = {"input": _base64(command.value)}
             return _post(command, f"{BASE}/tokens/{_segment(command.token)}", body)

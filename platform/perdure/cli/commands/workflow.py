@@ -356,6 +356,42 @@ def terminate(
     say({"workflow_id": id, "requested": "terminate"}, f"{id}: terminated")
 
 
+@commands.command()
+def delete(
+    ids: Annotated[list[str] | None, typer.Argument(help="Workflow ids.", metavar="ID")] = None,
+    run: Annotated[str, typer.Option(help="Only this run of the one ID.")] = "",
+    type: Annotated[list[str] | None, typer.Option(help="Workflow type; may be repeated.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Status; may be repeated.")] = None,
+    where: Annotated[
+        str, typer.Option(help="Condition on attributes, as of `list`.", metavar="CONDITION")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show how many there are.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    reason: Annotated[str, typer.Option(help="Reason, for the audit log.")] = "",
+    db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
+) -> None:
+    """Remove closed workflows with all their records: some by id, or all that match. Open ones are
+    left alone.
+    """
+    from perdure.cli.deleting import Selection
+    from perdure.model.states import Status
+
+    for each in status or ():
+        _one_of("--status", each, tuple(Status))
+    selection = Selection(tuple(ids or ()), run, tuple(type or ()), tuple(status or ()), where)
+    selection.check()
+    deletion = ask(db, app, selection.found)
+    is_done = dry_run or not deletion.closed
+    say(deletion.document() if is_done else None, deletion.in_words())
+    if is_done:
+        return
+    if not yes:
+        typer.confirm(f"Delete {len(deletion.closed)} for ever?", abort=True, err=True)
+    deleted = ask(db, app, lambda client: deletion.run(client, reason))
+    say({**deletion.document(), "deleted": deleted}, f"{deleted} deleted")
+
+
 def ask(db: str, app: str, question: Callable[[Client], Awaitable[T]]) -> T:
     """Connect, call a function with the client, close, and return the result.
 

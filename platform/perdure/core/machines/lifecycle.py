@@ -251,7 +251,7 @@ MACHINE: Final = Machine(
         cm.BeginWorkflow: _begin,
     },
     handled_elsewhere=frozenset(
-        {cm.StartWorkflow, cm.ResumeWorkflow, cm.QueryWorkflow, cm.ReadHistory},
+        {cm.StartWorkflow, cm.ResumeWorkflow, cm.QueryWorkflow, cm.ReadHistory, cm.DeleteWorkflow},
     ),
     record={
         ev.WorkflowStarted: _on_started,
