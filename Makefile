@@ -2,7 +2,8 @@
 
 SHELL := /bin/bash
 PYTHON ?= python3
-JOBS ?= 2
+# Tests of clusters wait for most of their time; two processes of pytest leave half of two cores idle.
+JOBS ?= $(if $(TESTS),2,3)
 EXTRAS ?= api kafka otel payloads postgres
 WHEELS ?= wheels
 VENV := .venv
@@ -17,7 +18,7 @@ INSTALL = $(BIN)/python deploy/dependencies/pins.py $(1) > $(VENV)/requirements.
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help run test pythons check fmt wheel wheels pins licences bench bench-kafka bench-read browser database kafka postgres chaos mutants e2e-k8s
+.PHONY: help run test pythons check check-ruff check-imports check-mypy check-pyright fmt wheel wheels pins licences bench bench-kafka bench-read browser database kafka postgres chaos mutants e2e-k8s
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +26,10 @@ help: ## this list
 run: $(RUN_STAMP) ## the food delivery example on http://127.0.0.1:8000 and its HTTP API; continues where it was; PORT=8000
 	$(BIN)/perdure dev examples/food_delivery/app.py --db sqlite:///food_delivery.db --port $(or $(PORT),8000)
 
+# Compiled once, since the environment may tell Python to keep nothing of what it compiles: tests start
+# hundreds of processes.
 test: check browser database ## every gate and every test; TESTS=tests/unit for some of them, JOBS=1 one after the other
+	$(BIN)/python -m compileall -q platform schemas workers api
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 	$(if $(TESTS),,$(BIN)/python -m tests.pythons --jobs $(JOBS))
 
@@ -33,10 +37,19 @@ pythons: $(STAMP) ## the unit, integration and compatibility tiers on the other 
 	$(BIN)/python -m tests.pythons --jobs $(JOBS)
 
 check: $(STAMP) ## the linters and type checkers
+	@$(MAKE) --no-print-directory --jobs 2 check-pyright check-mypy check-ruff check-imports
+
+check-ruff:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+check-imports:
 	$(BIN)/lint-imports --no-cache --no-logo
+
+check-mypy:
 	$(BIN)/mypy
+
+check-pyright:
 	$(BIN)/pyright
 
 fmt: $(STAMP) ## format, and fix what ruff can fix
@@ -70,6 +83,7 @@ postgres: $(STAMP) database ## a PostgreSQL on 127.0.0.1:5432 until Ctrl-C, for 
 chaos: $(STAMP) ## orders on three brokers while all of it is killed, stopped and frozen; SEED=… MINUTES=2 BROKERS=3
 	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),2) --brokers $(or $(BROKERS),3)
 
+mutants: JOBS := 2
 mutants: browser database ## plant the bugs of tests/mutants one by one, and report which the tests find; FILE=core ONLY=text
 	$(BIN)/python -m tests.mutants.run --jobs $(JOBS) $(if $(FILE),--file $(FILE)) $(if $(ONLY),--only $(ONLY))
 

@@ -21,6 +21,8 @@ HOUSE = Path(__file__).parents[1]
 # How fast a busy machine makes examples says nothing about perdure.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
+# The main Python has looked for values that fail; the others are asked for a difference of Pythons.
+settings.register_profile("other Python", settings.get_profile("busy machine"), max_examples=20)
 TOGETHER = ("tests/unit/core/",)
 
 

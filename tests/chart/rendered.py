@@ -86,7 +86,7 @@ def render(
         each
         for name, text in files.items()
         if not name.endswith(".txt")
-        for each in yaml.safe_load_all(text)
+        for each in yaml.load_all(text, Loader=yaml.CSafeLoader)
         if each
     ]
 

@@ -71,7 +71,8 @@ def fault_of(manifest: Manifest, version: str) -> str:
     kind = f"{manifest['apiVersion']}/{manifest['kind']}"
     try:
         if kind in CUSTOM:  # crds.py makes them
-            jsonschema.validate(manifest, CUSTOM[kind])
+            if fault := jsonschema.exceptions.best_match(_validator_of(kind).iter_errors(manifest)):
+                raise fault
         else:
             kubernetes_validate.validate(manifest, version, strict=True)
     except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
@@ -80,6 +81,13 @@ def fault_of(manifest: Manifest, version: str) -> str:
             f"{'/'.join(map(str, error.absolute_path))}"
         )
     return ""
+
+
+@cache
+def _validator_of(kind: str) -> Any:
+    validator = jsonschema.validators.validator_for(CUSTOM[kind])
+    validator.check_schema(CUSTOM[kind])
+    return validator(CUSTOM[kind])
 
 
 @pytest.mark.parametrize(("kafka", "postgres"), WAYS)

@@ -41,10 +41,14 @@ def test_a_missing_python_fails_where_it_is_required_and_a_failing_one_everywher
         ran.append(version)
         return version not in failing
 
+    def made(_: str, executable: str) -> Path:
+        return Path(executable)
+
     def find(version: str) -> str | None:
         return None if version in missing else f"/bin/python{version}"
 
     monkeypatch.setattr(pythons, "find", find)
+    monkeypatch.setattr(pythons, "environment", made)
     monkeypatch.setattr(pythons, "_passes", passes)
     monkeypatch.setattr(sys, "argv", ["pythons"])
     monkeypatch.setenv("PERDURE_REQUIRE_PYTHONS", required)

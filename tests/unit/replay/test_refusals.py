@@ -12,6 +12,7 @@ import pytest
 
 from perdure.errors import UsageError
 from perdure.model.runtime import WorkflowRuntime, current
+from perdure.replay import loop
 from perdure.replay.blame import NonDeterministic
 from perdure.replay.calls import call, evaluate
 
@@ -125,7 +126,11 @@ def test_forbidden_calls_of_asyncio_suspend_the_run_even_if_caught(
     assert driven.loop.fault is caught.value
 
 
-def test_code_that_swallows_a_refusal_and_spins_is_suspended_for_the_refusal(driven: Driven) -> None:
+def test_code_that_swallows_a_refusal_and_spins_is_suspended_for_the_refusal(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "MAX_STEPS", 1_000)
+
     async def program() -> None:
         while True:
             try:
