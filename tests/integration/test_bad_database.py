@@ -4,6 +4,7 @@ accepted is there afterwards."""
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Callable, Coroutine
 from contextlib import closing
@@ -75,7 +76,7 @@ def make_empty(path: Path) -> None:
     ],
 )
 def test_platform_client_and_command_line_report_an_unusable_file(
-    tmp_path: Path, spoil: Callable[[Path], None], said: str
+    tmp_path: Path, spoil: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "app.db"
     with Platform(REGISTRY, f"sqlite:///{path}"):
@@ -95,8 +96,9 @@ def test_platform_client_and_command_line_report_an_unusable_file(
         with pytest.raises(InfrastructureError, match=said):
             asyncio.run(program(ask))
     for arguments in (["list"], ["show", "w"], ["start", "w", "doubles", "1"], ["result", "w"]):
-        with pytest.raises(SystemExit, match=rf"^perdure: .*{said}"):
+        with pytest.raises(SystemExit, match=r"^1$"):
             perdure(["workflow", *arguments, "--db", str(path)])
+        assert re.match(rf"perdure: .*{said}", capsys.readouterr().err)
     if spoil not in (Path.unlink, make_empty):
         with pytest.raises(InfrastructureError, match=said):
             Platform(REGISTRY, f"sqlite:///{path}").start()

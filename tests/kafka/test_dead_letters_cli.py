@@ -191,9 +191,9 @@ def test_without_the_topics_it_says_how_to_make_them(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["dead-letters", "list", "--kafka", namespace.bootstrap, "--namespace", "nobody"])
-    assert "topic nobody.dead-letters does not exist; create it with `perdure topics apply`" in str(
-        ended.value.code
-    )
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "topic nobody.dead-letters does not exist; create it with `perdure topics apply`" in said
 
 
 def test_a_namespace_is_required(capsys: pytest.CaptureFixture[str]) -> None:
