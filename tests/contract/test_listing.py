@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from perdure.client.address import transport_of
-from perdure.client.listing import ListQuery, end_of
+from perdure.client.listing import HIDDEN, ListQuery, Sort, end_of
 from perdure.client.ports import Reader
 from perdure.errors import RequestRefused
 from tests.contract.listing_suite import ListingContract, many
@@ -82,3 +84,19 @@ def test_what_follows_a_prefix_is_the_next_character_there_is() -> None:
     assert end_of("\U0010ffff") is None
     assert end_of("") is None
     assert end_of("\ud7ff") == "\ue000"
+
+
+@pytest.mark.parametrize("medium", ["memory", "sqlite"])
+@pytest.mark.parametrize("sort", ["started_at", "updated_at", "workflow_id"])
+def test_schedules_are_listed_only_by_their_type(medium: str, sort: Sort, tmp_path: Path) -> None:
+    media = MEDIA[medium](tmp_path)
+    first, *others = many()[:5]
+    hidden = replace(first, workflow_id="schedule/a", type=HIDDEN)
+    media.node().open().write(states(hidden, first, *others))
+    reader = media.reader()
+    for max_bytes in (0, 1_000_000):
+        query = ListQuery(sort=sort, max_bytes=max_bytes)
+        assert hidden.workflow_id not in {each.workflow_id for each in reader.list(query)}
+        assert len(reader.list(query)) == 5
+        assert reader.list(replace(query, types=(HIDDEN,))) == [hidden]
+    media.close()

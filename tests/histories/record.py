@@ -156,11 +156,24 @@ def job(world: World) -> None:
     world.advance(60)
 
 
+def schedule(world: World) -> list[EventRecord]:
+    """The run that starts the second run of a schedule while the first is open."""
+    spec = {"type": "Delivery", "args": [900], "every_us": 30_000_000, "overlap": "cancel"}
+    world.start_workflow("schedule/s", "perdure.schedule", spec, {})
+    world.signal("schedule/s", "pause", "wait")
+    world.signal("schedule/s", "unpause")
+    world.advance(61)
+    histories = world.histories()
+    of_it = [records for (workflow_id, _), records in histories.items() if workflow_id == "schedule/s"]
+    return of_it[1]
+
+
 SCENARIOS: Final[dict[str, Any]] = {
     scenario.__name__: scenario
     for scenario in (
         delivered, declined, nobody_comes, cancelled, begun_late, suspended_and_resumed, juggled,
         juggled_and_cancelled, fan_out, compensated, left_waits, approved, grows, goes_on, asked, job,
+        schedule,
     )
 }  # fmt: skip
 

@@ -11,12 +11,26 @@ from typing import Any
 import pytest
 
 from perdure import workflow
-from perdure.client import Client, Handle, SyncClient, SyncHandle, SyncUpdateHandle, UpdateHandle
+from perdure.client import (
+    Client,
+    Handle,
+    ScheduleHandle,
+    SyncClient,
+    SyncHandle,
+    SyncScheduleHandle,
+    SyncUpdateHandle,
+    UpdateHandle,
+)
 from perdure.embedded import Platform
 from perdure.errors import UsageError, WorkflowNotFound
 from perdure.registry import Registry
 
-PAIRS = [(Client, SyncClient), (Handle, SyncHandle), (UpdateHandle, SyncUpdateHandle)]
+PAIRS = [
+    (Client, SyncClient),
+    (Handle, SyncHandle),
+    (UpdateHandle, SyncUpdateHandle),
+    (ScheduleHandle, SyncScheduleHandle),
+]
 
 
 def methods_of(kind: type[Any]) -> dict[str, Callable[..., Any]]:
@@ -34,6 +48,7 @@ def translated(annotation: str) -> str:
         ("StreamReader[", "Iterator["),
         ("Handle[", "SyncHandle["),
         ("UpdateSyncHandle[", "SyncUpdateHandle["),
+        ("ScheduleHandle", "SyncScheduleHandle"),
         ("Connecting", "SyncClient"),
     ):
         annotation = annotation.replace(one, other)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from perdure.adapters.postgres.reader import PostgresReader
+from perdure.client.listing import HIDDEN, ListQuery
 from perdure.client.ports import Reader
-from tests.contract.listing_suite import ListingContract, many
+from tests.contract.listing_suite import SORTS, ListingContract, many
 from tests.postgres.tables import fresh, page, writer
 
 
@@ -22,3 +24,16 @@ class TestListOfPostgres(ListingContract):
         reader = PostgresReader(database)
         yield reader
         reader.close()
+
+
+def test_schedules_are_listed_only_by_their_type(postgres: str) -> None:
+    database = fresh(postgres)
+    first, *others = many()[:5]
+    hidden = replace(first, workflow_id="schedule/a", type=HIDDEN)
+    with writer(database) as made:
+        made.write(page([hidden, first, *others]), lambda partition: 0)
+    reader = PostgresReader(database)
+    for sort in SORTS:
+        assert len(reader.list(ListQuery(sort=sort))) == 5
+        assert reader.list(ListQuery(sort=sort, types=(HIDDEN,))) == [hidden]
+    reader.close()

@@ -67,6 +67,11 @@ def start(workflow_id: str, type: str, *args: Any, **fields: Any) -> Request:
     return cm.StartWorkflow, workflow_id, {"type": type, "args": args, **fields}
 
 
+def every(seconds: int, type: str) -> dict[str, Any]:
+    """A schedule."""
+    return {"type": type, "args": [], "every_us": seconds * 1_000_000}
+
+
 def with_signal(workflow_id: str, type: str, name: str, *args: Any) -> Request:
     return (
         cm.StartWorkflow,
@@ -156,6 +161,15 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
         together(start("j", "perdure.job", {"activity": "echo", "args": ["a"]}),
             start("k", "perdure.job", {"activity": "echo", "args": ["b"]}, delay_us=1_000_000)),
         Until(3),
+    ],
+    "schedules": [
+        together(
+            start("schedule/a", "perdure.schedule", every(10, "dice"), {}),
+            start("schedule/b", "perdure.schedule", every(10, "gone"), {}),
+        ),
+        Until(10.5),
+        *each(signal("schedule/a", "pause", "enough"), signal("schedule/b", "delete")),
+        Until(30),
     ],
     "signal storm": [
         together(

@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from perdure.builtin.job import JOB
+from perdure.builtin.schedule import SCHEDULE
 
 if TYPE_CHECKING:
     from perdure.workflow import Definition
 
-WORKFLOWS: Final[Mapping[str, Definition]] = MappingProxyType({each.name: each for each in (JOB,)})
+WORKFLOWS: Final[Mapping[str, Definition]] = MappingProxyType({each.name: each for each in (JOB, SCHEDULE)})
 """The types, by name."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from perdure.authoring.workflow_type import definition_of_run, why_unknown
+from perdure.builtin.schedule import SCHEDULE
 from perdure.cli.error_line import one_line
 from perdure.cli.loading import load_and_register
 from perdure.cli.options.database import database_url
@@ -182,12 +183,14 @@ def _has_failed(records: Sequence[EventRecord]) -> bool:
 async def _in_database(url: str) -> list[tuple[str, Sequence[EventRecord]]]:
     histories: list[tuple[str, Sequence[EventRecord]]] = []
     async with Client.connect(url) as client:
-        page = await client.list(limit=PAGE)
-        while page:
-            histories += [
-                (state.workflow_id, await client.history(state.workflow_id, state.run_id)) for state in page
-            ]
-            page = await client.list(limit=PAGE, after=page[-1])
+        for types in ((), (SCHEDULE.name,)):
+            page = await client.list(limit=PAGE, type=types)
+            while page:
+                histories += [
+                    (state.workflow_id, await client.history(state.workflow_id, state.run_id))
+                    for state in page
+                ]
+                page = await client.list(limit=PAGE, type=types, after=page[-1])
     return histories
 
 

@@ -19,7 +19,8 @@ from perdure.client.description import (
     PendingUpdate,
 )
 from perdure.client.handle import Handle
-from perdure.client.sync import SyncClient, SyncHandle, SyncUpdateHandle
+from perdure.client.schedules import ScheduleDescription, ScheduleHandle
+from perdure.client.sync import SyncClient, SyncHandle, SyncScheduleHandle, SyncUpdateHandle
 from perdure.client.updates import UpdateHandle
 
 __all__ = [
@@ -32,8 +33,11 @@ __all__ = [
     "PendingRun",
     "PendingTimer",
     "PendingUpdate",
+    "ScheduleDescription",
+    "ScheduleHandle",
     "SyncClient",
     "SyncHandle",
+    "SyncScheduleHandle",
     "SyncUpdateHandle",
     "UpdateHandle",
 ]

@@ -21,6 +21,7 @@ from perdure.client.read_your_writes import reached
 from perdure.client.reading import state_of
 from perdure.client.replies import accepted
 from perdure.client.request_ids import fresh_request_id
+from perdure.client.schedules import Schedules
 from perdure.client.start_options import encoded_options
 from perdure.client.tokens import fail, resolve
 from perdure.model import commands as cm
@@ -54,7 +55,7 @@ S = TypeVar("S")
 REQUEST_TIMEOUT_S = 15.0
 
 
-class Client(Jobs):
+class Client(Jobs, Schedules):
     """A client of one platform. Create one by `Client.connect`, and close it.
 
     Args:

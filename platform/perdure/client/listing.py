@@ -21,6 +21,8 @@ Key: TypeAlias = tuple[int | str, str]
 """A workflow's sort key, and its id."""
 
 PAGE_LIMIT: Final = 1_000
+HIDDEN: Final = "perdure.schedule"
+"""The type of schedules: a list has them only if it asks for the type."""
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 STATUSES: Final[tuple[str, ...]] = tuple(map(str, Status))
 MOMENTS: Final = tuple(
@@ -35,7 +37,7 @@ class ListOptions(TypedDict, total=False):
     """The filters of a list, as callers give them. A workflow must match all of them.
 
     Attributes:
-        type: match this type, or one of these.
+        type: match this type, or one of these. Schedules (`perdure.schedule`) are listed only then.
         status: match this status, or one of these.
         id_prefix: match ids with this prefix.
         started_after: match times at or after this one. The same for `closed_after`, which leaves
@@ -73,7 +75,8 @@ class ListOptions(TypedDict, total=False):
 
 class ListQuery(Struct, frozen=True, kw_only=True):
     """A query for a page of workflows, each by its last run. A workflow must match all filters; the
-    empty query matches every workflow, newest first.
+    empty query matches every workflow, newest first. A list leaves out schedules unless `types`
+    asks for them.
 
     Attributes:
         types: match one of these.
@@ -180,6 +183,10 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         last: Any = self.after
         return last is None or (key < last if self.is_newest else key > last)
 
+    def shows(self, state: WorkflowState) -> bool:
+        """Whether a list has the state, if it matches the filters."""
+        return state.type != HIDDEN or bool(self.types)
+
     def matches(self, state: WorkflowState) -> bool:
         """Whether a state matches the filters."""
         return (
@@ -257,7 +264,11 @@ def select(
         matches: `query.matches`, or `query.has_rest` if types and statuses were checked.
     """
     key: Any = query.key_of
-    wanted = (state for state in states if matches(state) and query.is_after(query.key_of(state)))
+    wanted = (
+        state
+        for state in states
+        if matches(state) and query.shows(state) and query.is_after(query.key_of(state))
+    )
     return query.within((nlargest if query.is_newest else nsmallest)(query.limit, wanted, key=key))
 
 

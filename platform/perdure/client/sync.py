@@ -23,17 +23,19 @@ from perdure.app import NO_APP
 from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from datetime import date, datetime
 
     from perdure.activity import Activity
     from perdure.app import App
+    from perdure.builtin.schedule_times import Spec
     from perdure.client.address import Token
     from perdure.client.client import Client
     from perdure.client.description import Description
     from perdure.client.handle import Handle
     from perdure.client.listing import ListOptions, ListQuery
     from perdure.client.position import Position
+    from perdure.client.schedules import Overlap, ScheduleDescription, ScheduleHandle
     from perdure.client.updates import UpdateHandle
     from perdure.interceptor import Interceptor
     from perdure.model.duration import Duration
@@ -217,6 +219,47 @@ class SyncHandle(Generic[S_co, R_co]):
         return self._thread.wait(self._handle.query_by_name(name, args))
 
 
+class SyncScheduleHandle:
+    """`ScheduleHandle`, without asyncio."""
+
+    def __init__(self, handle: ScheduleHandle, thread: LoopOfClient) -> None:
+        self._handle = handle
+        self._thread = thread
+        self.id = handle.id
+
+    def pause(self, note: str = "") -> None:
+        """See `ScheduleHandle.pause`."""
+        self._thread.wait(self._handle.pause(note))
+
+    def unpause(self, note: str = "") -> None:
+        """See `ScheduleHandle.unpause`."""
+        self._thread.wait(self._handle.unpause(note))
+
+    def trigger(self) -> str:
+        """See `ScheduleHandle.trigger`."""
+        return self._thread.wait(self._handle.trigger())
+
+    def backfill(self, first: datetime, last: datetime) -> int:
+        """See `ScheduleHandle.backfill`."""
+        return self._thread.wait(self._handle.backfill(first, last))
+
+    def update(self, **changes: Any) -> None:
+        """See `ScheduleHandle.update`."""
+        self._thread.wait(self._handle.update(**changes))
+
+    def replace(self, spec: Spec) -> None:
+        """See `ScheduleHandle.replace`."""
+        self._thread.wait(self._handle.replace(spec))
+
+    def delete(self) -> None:
+        """See `ScheduleHandle.delete`."""
+        self._thread.wait(self._handle.delete())
+
+    def describe(self) -> ScheduleDescription:
+        """See `ScheduleHandle.describe`."""
+        return self._thread.wait(self._handle.describe())
+
+
 class SyncClient:
     """`Client`, without asyncio: `with SyncClient.connect("sqlite:///app.db") as client: …`."""
 
@@ -324,6 +367,56 @@ class SyncClient:
             self._thread.wait(self._client.submit_by_name(activity, args, id=id, options=options)),
             self._thread,
         )
+
+    def schedule(
+        self,
+        id: str,
+        run: RunRef[Any, Any, Any] | str,
+        /,
+        *args: Any,
+        cron: str = "",
+        every: Duration | None = None,
+        timezone: str = "UTC",
+        exclude: Iterable[date | str] = (),
+        jitter: Duration | None = None,
+        overlap: Overlap = "skip",
+        catch_up: Duration = "1 hour",
+        timeout: Duration | None = None,
+        paused: bool = False,
+        note: str = "",
+    ) -> SyncScheduleHandle:
+        """See `Client.schedule`."""
+        created = self._client.schedule(
+            id,
+            run,
+            *args,
+            cron=cron,
+            every=every,
+            timezone=timezone,
+            exclude=exclude,
+            jitter=jitter,
+            overlap=overlap,
+            catch_up=catch_up,
+            timeout=timeout,
+            paused=paused,
+            note=note,
+        )
+        return SyncScheduleHandle(self._thread.wait(created), self._thread)
+
+    def create_schedule(
+        self, id: str, spec: Spec, *, paused: bool = False, note: str = ""
+    ) -> SyncScheduleHandle:
+        """See `Client.create_schedule`."""
+        created = self._client.create_schedule(id, spec, paused=paused, note=note)
+        return SyncScheduleHandle(self._thread.wait(created), self._thread)
+
+    def get_schedule(self, id: str, /) -> SyncScheduleHandle:
+        """See `Client.get_schedule`."""
+        return SyncScheduleHandle(self._client.get_schedule(id), self._thread)
+
+    def list_schedules(self) -> Sequence[ScheduleDescription]:
+        """See `Client.list_schedules`."""
+        return self._thread.wait(self._client.list_schedules())
 
     def get(self, id: str, run: RunRef[S, P, R], /) -> SyncHandle[S, R]:
         """See `Client.get`."""

@@ -13,7 +13,7 @@ from msgspec import json
 
 from perdure.adapters.postgres.database import Connection, Database
 from perdure.adapters.postgres.where import condition_in_sql
-from perdure.client.listing import STATUSES, ListQuery, Sort, end_of
+from perdure.client.listing import HIDDEN, STATUSES, ListQuery, Sort, end_of
 from perdure.client.where import parsed
 from perdure.codec.records import decode_state
 from perdure.errors import InfrastructureError
@@ -51,6 +51,9 @@ def listed(connection: Connection, database: Database, query: ListQuery) -> list
     values: dict[str, Any] = {"limit": query.limit}
     key, direction = _COLUMNS[query.sort], "DESC" if query.is_newest else "ASC"
     conditions = _conditions(query, values)
+    if not query.types:
+        values["hidden"] = HIDDEN
+        conditions.append("w.type <> %(hidden)s")
     if query.after is not None:
         values["after"], values["after_id"] = _key(query.after[0]), _text(query.after[1])
         conditions.append(

@@ -38,14 +38,15 @@ def listed(connection: Connection, query: ListQuery) -> list[WorkflowState]:
             found = (
                 state
                 for state in _decoded(connection, query)
-                if query.matches(state) and query.is_after(query.key_of(state))
+                if query.matches(state) and query.shows(state) and query.is_after(query.key_of(state))
             )
             keys: Iterator[Any] = map(query.key_of, found)
             page = (nlargest if query.is_newest else nsmallest)(query.limit, keys)
             return query.within(filter(None, (state_of(connection, workflow_id) for _, workflow_id in page)))
         case _:
             return select(query, _decoded(connection, query), query.matches)
-    return query.within(filter(query.matches, (read_state(connection, row[1], row[2]) for row in rows)))
+    states = (read_state(connection, row[1], row[2]) for row in rows)
+    return query.within(each for each in states if query.matches(each) and query.shows(each))
 
 
 def state_of(connection: Connection, workflow_id: str) -> WorkflowState | None:

@@ -80,6 +80,8 @@ def _command(run: RunState, sent: ev.MessageSent) -> cm.AnyCommand:
             return cm.AwaitWorkflow(sent.workflow_id, "", request_id, reply_to, update_id=sent.name)
         case "cancel":
             return cm.CancelWorkflow(sent.workflow_id, "", request_id, reply_to, reason=sent.name)
+        case "terminate":
+            return cm.TerminateWorkflow(sent.workflow_id, "", request_id, reply_to, reason=sent.name)
         case _:
             return cm.AwaitWorkflow(sent.workflow_id, "", request_id, reply_to)
 
