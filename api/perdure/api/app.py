@@ -16,7 +16,18 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
-from perdure.api import answering, asking, auditing, jobs, operating, reading, streams, updating, values
+from perdure.api import (
+    answering,
+    asking,
+    auditing,
+    jobs,
+    operating,
+    reading,
+    scheduling,
+    streams,
+    updating,
+    values,
+)
 from perdure.api.auth.rates import REQUESTS_PER_S, RateLimit
 from perdure.api.auth.refusals import AccessRefused
 from perdure.api.auth.sign_ins import FailedSignIns
@@ -44,6 +55,7 @@ ROUTES: Final[list[Route]] = [
     *reading.routes.all,
     *asking.routes.all,
     *jobs.routes.all,
+    *scheduling.routes.all,
     *updating.routes.all,
     *answering.routes.all,
     *values.routes.all,

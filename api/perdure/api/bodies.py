@@ -165,6 +165,41 @@ class Job(Body, frozen=True):
         return payload_of(self.args, None)
 
 
+class NewSchedule(Body, frozen=True):
+    """A schedule, as of `client.schedule`."""
+
+    type: str
+    args: _Positional = msgspec.field(default_factory=_no_arguments)
+    cron: str = ""
+    every: _Delay | None = None
+    timezone: str = "UTC"
+    exclude: list[str] = []
+    jitter: _Delay | None = None
+    overlap: Literal["skip", "queue", "all", "cancel", "terminate"] = "skip"
+    catch_up: _Delay = "1 hour"
+    timeout: _Delay | None = None
+    paused: bool = False
+    note: str = ""
+
+    @property
+    def payload(self) -> bytes:
+        """The arguments as JSON."""
+        return payload_of(self.args, None)
+
+
+class Note(Body, frozen=True):
+    """A note for people."""
+
+    note: str = ""
+
+
+class Backfill(Body, frozen=True):
+    """The first and the last moment of a backfill."""
+
+    first: _Moment
+    last: _Moment
+
+
 class Reason(Body, frozen=True):
     """The reason of a cancellation or termination."""
 

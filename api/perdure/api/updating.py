@@ -60,7 +60,7 @@ async def update_workflow(asked: AdmittedRequest) -> Response:
         return refused_response(asked, reply)
     if wants_record(asked):
         return record_of(reply, 202)
-    return await _answered(asked, workflow_id, reply.run_id, reply.request_id, seconds)
+    return await answered(asked, workflow_id, reply.run_id, reply.request_id, seconds)
 
 
 @routes.add(
@@ -78,12 +78,13 @@ async def await_update(asked: AdmittedRequest) -> Response:
     seconds = timeout_s(parameters, RESULT_S)
     workflow_id = segment(asked.request.path_params["id"])
     update_id = segment(asked.request.path_params["update"], "update's id")
-    return await _answered(asked, workflow_id, parameters.get("run_id", ""), update_id, seconds)
+    return await answered(asked, workflow_id, parameters.get("run_id", ""), update_id, seconds)
 
 
-async def _answered(
+async def answered(
     asked: AdmittedRequest, workflow_id: str, run_id: str, update_id: str, seconds: float
 ) -> Response:
+    """The response with the answer to an update, or 202 if there is none in time."""
     command = AwaitWorkflow(workflow_id, run_id, fresh_request_id(), update_id=update_id)
     try:
         reply = await unless_closing(asked, command, seconds) if seconds else AskAgain(command.request_id)

@@ -21,6 +21,7 @@ from perdure.cli.commands import (
     migrate,
     projector,
     publish,
+    schedule,
     token,
     topics,
     worker,
@@ -42,6 +43,7 @@ app.command("check")(check.check)
 app.command("echo")(echo.echo)
 app.add_typer(workflow.commands, name="workflow")
 app.add_typer(job.commands, name="job")
+app.add_typer(schedule.commands, name="schedule")
 app.add_typer(token.commands, name="token")
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(codec.commands, name="codec")
