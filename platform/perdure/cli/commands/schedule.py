@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from perdure.cli.commands.workflow import DatabaseOption, ValuesArgument, ask, moment_of, values_of
+from perdure.cli.commands.workflow import DatabaseOption, ValuesArgument, ask, values_of
 from perdure.cli.options.app import AppOption
 from perdure.cli.options.database import DEFAULT_DB
+from perdure.cli.options.times import moment_of
 from perdure.cli.output import Format, FormatOption, print_facts, print_json, print_table
 from perdure.cli.tree import TakesNumbers, group
 
