@@ -13,6 +13,8 @@ from perdure.model.timers import Timer, TimerKind
 
 ELSEWHERE = "udp:9:somebody"
 """The address of another process; nobody listens on the port."""
+MEMO = b'{"__proto__":null,"by":"Ada"}'
+DETAILS = "**late**,\nsince noon"
 
 
 def commands(*names: str) -> list[AnyCommand]:
@@ -39,7 +41,7 @@ def record(
         -1,
         -1,
         b"",
-        list(events) or [WorkflowStarted("Order", b"[]", 311, 7), SignalReceived("go", b"[]")],
+        list(events) or [WorkflowStarted("Order", b"[]", 311, 7, memo=MEMO), SignalReceived("go", b"[]")],
     )
 
 
@@ -57,7 +59,9 @@ def state(
     started_at: int = 1,
     view: bytes = b"",
 ) -> WorkflowState:
-    return WorkflowState(workflow_id, run_id, type, status, started_at, started_at, 0, 2, view)
+    return WorkflowState(
+        workflow_id, run_id, type, status, started_at, started_at, 0, 2, view, memo=MEMO, details=DETAILS
+    )
 
 
 def task(

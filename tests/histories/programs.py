@@ -368,7 +368,37 @@ async def asks() -> list[Any]:
     return found
 
 
+@workflow.defn
+class Noted:
+    """A memo, details, and summaries of a timer, a wait and a child."""
+
+    def __init__(self) -> None:
+        self.is_paid = False
+
+    @workflow.run
+    async def run(self, is_first: bool = True) -> list[Any]:
+        workflow.details("waits for the ship")
+        await workflow.sleep("10s", summary="the ship")
+        workflow.details(f"waits for {workflow.memo('by')}")
+        found = await workflow.wait_until(lambda: self.is_paid, timeout="1m", summary="until it is paid")
+        options = workflow.options(summary="a branch", memo={"paid": found})
+        workflow.details("")
+        await options.execute("branch", Branch.run, "opens")
+        if is_first:
+            workflow.continue_as_new(self.run, False)
+        return [workflow.memo(), workflow.details(), found]
+
+    @workflow.signal
+    def pay(self) -> None:
+        self.is_paid = True
+        workflow.details(f"{workflow.details()}, who has paid")
+
+    @workflow.query
+    def story(self) -> list[Any]:
+        return [workflow.details(), workflow.memo()]
+
+
 REGISTRY = Registry.of(
-    [Delivery, Juggler, many, undone, Leaves, Approved, Branch, Company, asks],
+    [Delivery, Juggler, many, undone, Leaves, Approved, Branch, Company, asks, Noted],
     [charge, refund, say, note, approval, pay],
 )

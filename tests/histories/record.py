@@ -168,12 +168,20 @@ def schedule(world: World) -> list[EventRecord]:
     return of_it[1]
 
 
+def noted(world: World) -> None:
+    world.start_workflow("w", "Noted", memo=b'{"by":"Ada","ticket":7}')
+    for _ in range(2):
+        world.advance(10)
+        world.signal("w", "pay")
+    world.advance(60)
+
+
 SCENARIOS: Final[dict[str, Any]] = {
     scenario.__name__: scenario
     for scenario in (
         delivered, declined, nobody_comes, cancelled, begun_late, suspended_and_resumed, juggled,
         juggled_and_cancelled, fan_out, compensated, left_waits, approved, grows, goes_on, asked, job,
-        schedule,
+        schedule, noted,
     )
 }  # fmt: skip
 

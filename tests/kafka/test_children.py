@@ -45,7 +45,7 @@ def test_parents_and_children_exchange_answers_once_though_engines_are_killed(
             asyncio.timeout(90),
         ):
             for name in names:
-                await client.start(name, family.parent, name, CHILDREN)
+                await client.options(memo={"of": name}).start(name, family.parent, name, CHILDREN)
 
     async def end() -> tuple[list[Any], dict[str, str], str]:
         async with (
@@ -53,6 +53,10 @@ def test_parents_and_children_exchange_answers_once_though_engines_are_killed(
             asyncio.timeout(120),
         ):
             told = [await client.get(name, family.parent).result() for name in names]
+            for name in names:
+                found = await client.describe(name)
+                assert (found.memo, found.details) == ({"of": name}, f"done for {name}")
+                assert (await client.describe(f"{name}/abandoned")).memo == {"of": name}
             abandoned = client.get(f"{names[0]}/abandoned", family.Sleeper.run)
             await abandoned.signal(family.Sleeper.wake)
             last = str(await abandoned.result())

@@ -46,8 +46,9 @@ class Order:
     async def process(self, is_new: bool = True) -> Any:
         workflow.details("packing")
         workflow.details(await pack())
-        workflow.details("packed")  # as before: nothing is recorded
+        workflow.details("packed")
         await workflow.sleep("1m", summary="a minute of rest")
+        workflow.details("packed")
         await workflow.wait_until(lambda: self.is_done, timeout="3 days", summary="until it is paid")
         try:
             if is_new:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator, Iterator
+from collections.abc import Awaitable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 @contextmanager
-def summarised(summary: str) -> Iterator[Any]:
+def summarised(summary: str) -> Generator[Any]:
     """Timers that are started in the block have this summary; yields the loop of the run."""
     loop: Any = asyncio.get_running_loop()
     loop.summary = summary

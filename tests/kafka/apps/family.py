@@ -40,6 +40,7 @@ class Sleeper:
 @workflow.defn
 async def parent(name: str, children: int) -> list[str]:
     """Some sums, a sleeper that is woken by a message, and one that outlives its parent."""
+    workflow.details(f"sums for {workflow.memo('of')}")
     sums = await asyncio.gather(
         *(workflow.execute(f"{name}/leaf/{number}", leaf, number) for number in range(children))
     )
@@ -52,5 +53,7 @@ async def parent(name: str, children: int) -> list[str]:
     else:
         said = "nothing"
     await workflow.start(f"{name}/stopped", Sleeper.run)
-    await workflow.options(on_close="abandon").start(f"{name}/abandoned", Sleeper.run)
+    left = workflow.options(on_close="abandon", summary="it stays", memo={"of": workflow.memo("of")})
+    await left.start(f"{name}/abandoned", Sleeper.run)
+    workflow.details(f"done for {workflow.memo('of')}")
     return [str(sum(sums)), str(await sleeper.result()), said]

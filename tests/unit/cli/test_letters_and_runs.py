@@ -286,8 +286,8 @@ def test_moments_are_shown_exactly_and_nothing_is_shown_for_none(capsys: pytest.
     assert utc_time(1_801_396_800_000_042) == "2027-01-31T12:00:00.000042Z"
     assert (utc_time(0), local_time(0)) == (None, "")
     assert utc_time(-1) == "1969-12-31T23:59:59.999999Z"
-    print_facts([("a", "1"), ("empty", ""), ("long name", "2")])
-    assert capsys.readouterr().out == "a          1\nlong name  2\n"
+    print_facts([("a", "1"), ("empty", ""), ("long name", "2\n\n\x1b[2J3")])
+    assert capsys.readouterr().out == "a          1\nlong name  2\n\n           \\x1b[2J3\n"
 
 
 class Awaited:
