@@ -57,3 +57,7 @@ def test_a_file_of_an_earlier_release_is_continued(folder: Folder, book: Path, t
     assert_done_once(release, book)
     with closing(sqlite3.connect(file)) as connection:
         assert_shipped_once(release, [key for (key,) in connection.execute("SELECT key FROM records")])
+        closed = dict(connection.execute("SELECT run_id, is_earlier FROM closed"))
+        last = connection.execute("SELECT run_id FROM workflows WHERE closed_at > 0")
+        assert all(run_id in closed for (run_id,) in last), "retention finds what closed before"
+        assert any(closed.values()), "and earlier runs of an id"

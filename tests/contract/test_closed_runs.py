@@ -118,3 +118,20 @@ def test_runs_that_close_after_older_ones_were_removed_are_found(node: Node) -> 
         assert node.store.closed_runs().first(("Order", "completed"), 10) == [closed(f"run-{at}", at)]
         node.write(removing(closed(f"run-{at}", at), at=at))
         assert node.store.closed_runs().first(("Order", "completed"), 10) == []
+
+
+def test_a_store_that_removes_what_it_takes_keeps_its_size(tmp_path: Path) -> None:
+    """Of the Kafka engine: after each round its database has the checkpoint, and nothing else."""
+    media = STORES["rocksdb"](tmp_path)
+    node = media.node().open()
+    for number in range(1, 6):
+        run = closed(f"run-{number}", number)
+        node.write(with_record(Batch(number), record(run.run_id)))
+        batch = states(state("w", run.run_id, status=Status.COMPLETED), at=number)
+        batch.closed = [run]
+        node.write(batch)
+        ending = removing(run, at=number)
+        ending.states_ended = {"w"}
+        node.write(ending)
+        assert [key for key, _ in node.store.owned[0].scan(b"", b"\xff")] == [b"c"]
+    media.close()

@@ -366,6 +366,37 @@ def test_an_id_that_is_deleted_and_started_in_one_batch_has_the_new_run_only(wor
     assert world.state("a").status is Status.RUNNING
 
 
+class WritesNoRemoval:
+    """A log that fails on every batch that removes a run."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def commit(self, batch: Batch) -> None:
+        if batch.removed:
+            raise ValueError("no removal")
+        self._log.commit(batch)
+
+
+def test_a_removal_that_cannot_be_written_stops_nothing_else() -> None:
+    world = World(REGISTRY, settings(), lambda port, name: WritesNoRemoval(port) if name == "log" else port)
+    old = closed_order(world, "a")
+    world.advance(8 * DAY)
+    assert not is_gone(world, "a", old)
+    world.start_workflow("b", "retention_week")
+    world.signal("b", "go", "ok")
+    assert world.value("b") == "ok"
+    reply = deleted(world, "a")
+    assert isinstance(reply, Refused)
+    assert "no removal" in reply.message
+    (letter,) = world.medium.letters
+    assert letter.reason == "poisoned"
+    world.close()
+
+
 def test_a_long_chain_is_deleted_in_slices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deleting, "SLICE", 2)
     runs = [closed_order(world, "a") for _ in range(7)]

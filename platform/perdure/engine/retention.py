@@ -48,6 +48,7 @@ class RunRemover:
         "_default",
         "_definitions",
         "_due",
+        "_has_filled",
         "_next_at",
         "_removed",
         "_runs",
@@ -76,6 +77,7 @@ class RunRemover:
         self._next_at = 0
         self._due: list[ClosedRun] = []
         self._asked: dict[str, ClosedRun] = {}
+        self._has_filled = False
         self._removed: dict[str, ClosedRun] = {}
 
     def next_at(self) -> int | None:
@@ -128,6 +130,7 @@ class RunRemover:
             self.look(batch.at, limit=min(SLICE, max(FEW, 2 * len(batch.closed))))
         due, self._due = self._due, []
         asked, records = list(self._asked.values()), 0
+        self._has_filled = bool(due)
         for run in asked:
             self._remove(run, batch)
         self._asked.clear()
@@ -154,11 +157,12 @@ class RunRemover:
             for run in self._removed.values():
                 self._runs.drop_run(run.workflow_id, run.run_id)
             self._removed.clear()
+            self._has_filled = False
 
     @property
     def has_filled(self) -> bool:
-        """Whether the open batch removes any run."""
-        return bool(self._removed)
+        """Whether the open batch removes runs that no command has named."""
+        return self._has_filled
 
     def abort(self, at: int) -> None:
         """The batch was aborted: its runs are found again, after a pause, so that a removal that
@@ -166,6 +170,7 @@ class RunRemover:
         """
         self._due.clear()
         self._asked.clear()
+        self._has_filled = False
         if self._removed:
             self._removed.clear()
             self._next_at = at + HELD_US
