@@ -6,6 +6,7 @@ that a crash leaves no half of one under its hash.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections import OrderedDict
@@ -19,6 +20,9 @@ from perdure.errors import UsageError
 fsspec: Any = import_module("fsspec")  # it has no types
 CACHED_BYTES: Final = 64 * 1024 * 1024
 """Objects that were read or written last are kept in memory: a replay reads each of its history."""
+
+ANSWER_S: Final = 15.0
+"""How long an object store may take to give or to take an object."""
 
 
 class FsspecStore:
@@ -51,7 +55,7 @@ class FsspecStore:
         """See the port."""
         if (known := self._recall(key)) is not None:
             return known
-        data: bytes = self._files.cat_file(self._path(key))
+        data: bytes = self._asked("cat_file", self._path(key))
         self._remember(key, data)
         return data
 
@@ -59,7 +63,21 @@ class FsspecStore:
         if self._is_local:
             self._write_file(path, data)
         else:  # an object store shows an object when all of it is there
-            self._files.pipe_file(path, data)
+            self._asked("pipe_file", path, data)
+
+    def _asked(self, method: str, *args: Any) -> Any:
+        """Call a method of the file system. An engine waits for it within a batch, and the modules
+        of object stores repeat requests for minutes: here that has an end.
+        """
+        files = self._files
+        if not files.async_impl:
+            return getattr(files, method)(*args)
+        answer = asyncio.run_coroutine_threadsafe(getattr(files, f"_{method}")(*args), files.loop)
+        try:
+            return answer.result(ANSWER_S)
+        except TimeoutError:
+            answer.cancel()
+            raise TimeoutError(f"the store did not answer within {ANSWER_S:g} s") from None
 
     def _write_file(self, path: str, data: bytes) -> None:
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
