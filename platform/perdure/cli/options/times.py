@@ -1,4 +1,4 @@
-"""Times and durations in options: a wrong one is a wrong command line."""
+"""Times and durations in options; messages about a wrong one name the option."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def duration_of(text: str, option: str) -> str | None:
     try:
         microseconds(text or "0s")
     except UsageError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
+        raise UsageError(f"{option}: {error}") from None
     return text or None
