@@ -154,6 +154,9 @@ def _waits(decoded: Decoded, run: RunState, bounds: Bounds) -> Iterator[tuple[st
     if run.phase is Phase.SUSPENDED:
         yield f"is suspended: {run.reason}", not run.reason
         return
+    if run.phase.is_paused:
+        yield f"is paused: {run.reason}", False
+        return
     if run.phase is Phase.DELAYED:
         yield "its start is delayed", run.started.delayed_until < late
     if (timeout := run.started.timeout_us) and run.started_at + timeout < late:

@@ -122,7 +122,13 @@ class Chronicle:
 
     def _possible(self, run: RunState, choice: int) -> Iterator[ev.AnyEvent]:
         if run.phase is Phase.DELAYED:
-            yield from (ev.WorkflowBegun(), *_CLOSING[2:])
+            yield from (ev.WorkflowBegun(), ev.WorkflowPaused(has_begun=False), *_CLOSING[2:])
+            return
+        if run.phase is Phase.HELD:
+            yield from (ev.WorkflowUnpaused(), *_CLOSING[2:4])
+            return
+        if run.phase is Phase.PAUSED:
+            yield from (ev.WorkflowUnpaused(), ev.SignalReceived("go", b""), ev.WorkflowTerminated("enough"))
             return
         if run.phase is Phase.SUSPENDED:
             yield from (
@@ -145,6 +151,7 @@ class Chronicle:
             yield from self._of_activity(activity)
         yield from (ev.SignalReceived("go", b"[2]", f"s-{number}"), ev.CommandIgnored("FireTimer", "late"))
         yield from (ev.WorkflowCancelRequested("please"), ev.WorkflowSuspended("diverged"))
+        yield ev.WorkflowPaused("ann", "the bank is down")
         if choice % 3 == 0:
             yield from _CLOSING
 

@@ -29,7 +29,7 @@ RUN = ["README.md", *(f"docs/howto/{name}.md" for name in (
     "change-code-under-running-workflows", "check-that-code-replays", "start-from-your-events", "http-api",
     "backup-and-restore", "answers-from-outside", "encrypt",
     "store-large-payloads", "pass-context", "find-workflows", "tell-operators", "undo-and-cancel", "jobs",
-    "retention", "schedules",
+    "retention", "schedules", "operate-runs",
 )), "docs/coming-from/celery.md"]  # fmt: skip
 NOT_HERE = ("make ", "pip ", "export ", "docker ", "helm ", "kubectl ")
 """What `make test`, or another tier, does."""

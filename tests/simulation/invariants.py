@@ -149,6 +149,8 @@ def assert_timers_fire_once_and_never_early(records: Sequence[ev.EventRecord]) -
                 ended.add(event.number)
             case ev.ActivityAttemptFailed() | ev.ActivityDeclined():
                 retry_at[event.number] = event.retry_at
+            case ev.ActivityOverridden():
+                retry_at[event.number] = at  # an operator's order
             case ev.ActivityRetried():
                 is_due = at >= retry_at.pop(event.number) or at == resumed_at
                 assert is_due, f"I3: activity {event.number} is tried again early"
@@ -225,7 +227,9 @@ def assert_fold_is_stored(
 
 
 def timers_of(run: RunState) -> set[Timer]:
-    """The timers that a run must have in the store."""
+    """The timers that a run must have in the store: none while it is paused."""
+    if run.phase.is_paused:
+        return set()
 
     def timer(fires_at: int, kind: TimerKind, number: int = 0) -> Timer:
         return Timer(fires_at, run.run_id, kind, number, run.workflow_id)
@@ -234,8 +238,9 @@ def timers_of(run: RunState) -> set[Timer]:
     for number, activity in run.activities.items():
         if activity.retry_at:
             found.add(timer(activity.retry_at, TimerKind.RETRY, number))
-        if give_up_after := activity.options.retry.give_up_after_us:
-            found.add(timer(activity.scheduled_at + give_up_after, TimerKind.GIVE_UP, number))
+        give_up_after = activity.options.retry.give_up_after_us
+        if give_up_after and activity.status is not ActivityStatus.EXHAUSTED:
+            found.add(timer(activity.since + give_up_after, TimerKind.GIVE_UP, number))
     if not run.phase.is_closed and run.started.timeout_us:
         found.add(timer(run.started_at + run.started.timeout_us, TimerKind.TIMEOUT))
     if run.phase is Phase.DELAYED:

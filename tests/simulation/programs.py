@@ -133,6 +133,15 @@ async def call_flaky(fails: int) -> str:
 
 
 @workflow.defn
+async def exhausted() -> list[str]:
+    """Needs an operator, twice."""
+    retry = Retry(maximum_attempts=2, when_exhausted="pause")
+    insists = flaky.options(retry=retry)
+    found = await asyncio.gather(insists(99), insists(99), return_exceptions=True)
+    return [str(each) for each in found]
+
+
+@workflow.defn
 async def call_flaky_step(fails: int) -> str:
     return await flaky_step(fails)
 
@@ -1057,7 +1066,7 @@ _WORKFLOWS = [
     Sibling,
     many_children,
     family,
-    Order, Box, Race, Fragile, Stubborn, Patient, Swallows, call_flaky, call_flaky_step, give_up,
+    Order, Box, Race, Fragile, Stubborn, Patient, Swallows, call_flaky, call_flaky_step, exhausted, give_up,
     three_attempts, call_hang,
     picky, call_slowed, call_odd, call_blob, call_seat, seat_within_10s, call_in_thread, odd_result, broken,
     fan_out, fan_out_steps, chain_steps,

@@ -102,6 +102,27 @@ def terminate(workflow_id: str) -> Request:
     return cm.TerminateWorkflow, workflow_id, {"reason": "terminated"}
 
 
+def pause(workflow_id: str) -> Request:
+    return cm.PauseWorkflow, workflow_id, {"by": "ann", "reason": "the bank is down"}
+
+
+def unpause(workflow_id: str) -> Request:
+    return cm.UnpauseWorkflow, workflow_id, {"by": "ann"}
+
+
+def retry_now(workflow_id: str, number: int) -> Request:
+    return cm.RetryActivityNow, workflow_id, {"number": number, "by": "ann"}
+
+
+def resolve(workflow_id: str, number: int) -> Request:
+    return cm.ResolveActivity, workflow_id, {"number": number, "value": b'"by hand"', "by": "ann"}
+
+
+def reject(workflow_id: str, number: int) -> Request:
+    failure = FailureInfo("app:Sad", "it is lost")
+    return cm.RejectActivity, workflow_id, {"number": number, "failure": failure, "by": "ann"}
+
+
 def together(*requests: Request) -> Requests:
     return Requests(requests)
 
@@ -227,6 +248,31 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
     "terminate and start in one batch": [
         together(start("b", "Box"), start("b", "Box", if_running="terminate"), signal("b", "put", 3),
             signal("b", "close")),
+    ],
+    "paused": [
+        Worker(False),
+        *each(start("b", "Box"), start("o", "Order", 100, timeout_us=900 * SECOND), start("c", "Cart"),
+            start("d", "Box", delay_us=5 * SECOND), start("r", "call_flaky", 2)),
+        *each(*(pause(each) for each in "bocdr"), signal("b", "put_later", 1, 5), signal("b", "put", 2),
+            signal("o", "picked_up"), update("c", "add", 3), signal("d", "put", 4)),
+        Worker(True),
+        Until(90),
+        *each(*(unpause(each) for each in "bocdr"), signal("b", "close"), update("c", "close"),
+            signal("d", "close"), signal("o", "delivered")),
+        Until(300),
+    ],
+    "paused, cancelled": [
+        *each(start("t", "Trip"), pause("t"), cancel("t"), unpause("t")),
+        *each(start("o", "Order", 100), pause("o"), terminate("o"), unpause("o")),
+    ],
+    "paused by its activities": [
+        *each(start("e", "exhausted")),
+        Until(10),
+        *each(retry_now("e", 1)),
+        Until(20),
+        *each(retry_now("e", 2), unpause("e"), resolve("e", 1), retry_now("e", 2)),
+        Until(40),
+        *each(reject("e", 2)),
     ],
     "suspended, fixed": [
         *each(start("f", "Fickle")),

@@ -106,6 +106,7 @@ LARGE_CLASSES = {
     "platform/perdure/client/client.py: Client",  # the author's facade: one documented method per request
     "platform/perdure/client/handle.py: Handle",  # the same
     "platform/perdure/client/sync.py: SyncClient",  # the same, method by method
+    "platform/perdure/client/sync.py: SyncHandle",  # the same, method by method
     "platform/perdure/replay/runtime.py: RunRuntime",  # implements the port of workflow code
     "platform/perdure/interceptor.py: Outbound",  # passes on each member of a port, and is nothing else
 }

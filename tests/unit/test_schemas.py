@@ -91,7 +91,9 @@ def wanted(annotation: Any, namespace: str, seen: set[type], field: str = "") ->
             ],
         )
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return (f"perdure.{annotation.__name__}", [each.value for each in annotation])
+        # `model.states.stored`: a paused run is written as a suspended one
+        symbols = [each.value for each in annotation if each.value != "paused"]
+        return (f"perdure.{annotation.__name__}", symbols)
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Literal:
         title = "".join(word.title() for word in field.split("_"))

@@ -11,6 +11,7 @@ import pytest
 from perdure import errors, testing, workflow
 from perdure.model import commands as cm
 from perdure.model.duration import LONGEST_US
+from perdure.model.failure import FailureInfo
 from perdure.model.limits import ATTRIBUTES_BYTES, ID_BYTES, PAYLOAD_BYTES, REASON_BYTES
 from perdure.model.replies import Refused
 from perdure.model.validation import fault_of, require_valid
@@ -79,6 +80,29 @@ BAD: Final[dict[str, tuple[cm.Request, str, str]]] = {
         cm.CancelWorkflow("open", reason="r" * (REASON_BYTES + 1)),
         "limit",
         "the reason is 16385 bytes long",
+    ),
+    "pause": (cm.PauseWorkflow("open", by="a\n"), "bad_input", "name of who asks"),
+    "unpause": (cm.UnpauseWorkflow("open", reason="\udc80"), "limit", "the reason is not valid Unicode"),
+    "retry": (
+        cm.RetryActivityNow("open", number=1, timeout_us=-1),
+        "bad_input",
+        "the timeout must be between 0 and",
+    ),
+    "attempts": (
+        cm.RetryActivityNow("open", number=1, maximum_attempts=-1),
+        "bad_input",
+        "maximum_attempts must be between 0 and",
+    ),
+    "queue": (cm.RetryActivityNow("open", number=1, queue="q\n"), "bad_input", "queue"),
+    "result": (
+        cm.ResolveActivity("open", number=1, value=text_of(PAYLOAD_BYTES + 1)),
+        "limit",
+        "the result is 1048577 bytes long",
+    ),
+    "rejection": (
+        cm.RejectActivity("open", number=1, failure=FailureInfo("app:Sad", "x" * 20_000)),
+        "limit",
+        "the exception is",
     ),
     "terminate": (cm.TerminateWorkflow("open", reason="\udc80"), "limit", "the reason is not valid Unicode"),
 }

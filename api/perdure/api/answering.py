@@ -96,18 +96,31 @@ async def fail_token(asked: AdmittedRequest) -> Response:
     only(asked.request.query_params)
     text, address = await _token(asked)
     body = await body_of(asked.request, Failed, is_needed=False)
-    if body.failure is None:
-        failure = asked.backend.payloads.encode_failure(Failure(body.message))
-    else:
-        try:
-            failure = _FAILURES.decode(_unpacked(body.failure))
-        except msgspec.MsgspecError:
-            raise refused("failure is not that of a client of perdure; give a message") from None
+    failure = failure_of(asked, body.failure, Failure(body.message))
     command = FailToken(
         address.workflow_id, address.run_id, asked.request_id, token=text, is_anonymous=_is_anonymous(asked),
         failure=failure,
     )  # fmt: skip
     return await accepted(asked, command)
+
+
+def failure_of(asked: AdmittedRequest, encoded: str | None, error: Exception) -> FailureInfo:
+    """The failure of a request.
+
+    Args:
+        asked: the request.
+        encoded: as perdure's own client sends it: msgpack in base64; None: there is none.
+        error: the failure that the request describes.
+
+    Raises:
+        Problem: the encoded failure cannot be read.
+    """
+    if encoded is None:
+        return asked.backend.payloads.encode_failure(error)
+    try:
+        return _FAILURES.decode(_unpacked(encoded))
+    except msgspec.MsgspecError:
+        raise refused("failure is not that of a client of perdure; give a message") from None
 
 
 async def _token(asked: AdmittedRequest) -> tuple[str, TokenAddress]:

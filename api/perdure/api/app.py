@@ -20,6 +20,7 @@ from perdure.api import (
     answering,
     asking,
     auditing,
+    intervening,
     jobs,
     operating,
     reading,
@@ -58,6 +59,7 @@ ROUTES: Final[list[Route]] = [
     *scheduling.routes.all,
     *updating.routes.all,
     *answering.routes.all,
+    *intervening.routes.all,
     *values.routes.all,
     *operating.routes.all,
 ]

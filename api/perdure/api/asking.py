@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 REQUEST_S: Final = 15.0
 routes = Routes()
 _payloads: Final = JsonPayloads()
-_ACCEPTED: Final = {"example": {"id": "order-1", "run_id": "01jf", "is_new": True, "position": "3-1042"}}
+ACCEPTED: Final = {"example": {"id": "order-1", "run_id": "01jf", "is_new": True, "position": "3-1042"}}
 
 
 def _body(kind: type[Body], example: Any) -> dict[str, Any]:
@@ -79,9 +79,9 @@ BODY: Final = _body(Arguments, {"args": ["Grace"]})
         {"type": "Order", "id": "order-1", "args": ["burrata"], "options": {"if_closed": "refuse"}},
     ),
     responses={
-        "201": {"description": "Started, durably", "content": {"application/json": _ACCEPTED}},
+        "201": {"description": "Started, durably", "content": {"application/json": ACCEPTED}},
         "200": {"description": "Already running: attached, or the same request repeated",
-            "content": {"application/json": _ACCEPTED}},
+            "content": {"application/json": ACCEPTED}},
     },
 )  # fmt: skip
 async def start_workflow(asked: AdmittedRequest) -> Response:
@@ -122,7 +122,7 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
     memo = await encoded_memo(asked, options.memo_payload)
     command = StartWorkflow(
         body.id,
-        request_id=_request_id(asked),
+        request_id=request_id_of(asked),
         type=body.type,
         input=encoded[0],
         if_running=options.if_running,
@@ -147,7 +147,7 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
     parameters=[KEY],
     body=BODY,
     responses={"202": {"description": "Recorded durably; its handler may still be running",
-            "content": {"application/json": _ACCEPTED}}},
+            "content": {"application/json": ACCEPTED}}},
 )  # fmt: skip
 async def signal_workflow(asked: AdmittedRequest) -> Response:
     """Send a signal."""
@@ -158,7 +158,7 @@ async def signal_workflow(asked: AdmittedRequest) -> Response:
     run_id = checked_id(body.run_id, "run id")
     given = await asked.encoded(body.payload)
     command = SignalWorkflow(
-        workflow_id, run_id, _request_id(asked), name=name, input=given, trace=trace_of(asked)
+        workflow_id, run_id, request_id_of(asked), name=name, input=given, trace=trace_of(asked)
     )
     return await accepted(asked, command)
 
@@ -195,14 +195,14 @@ def _ending(path: str, summary: str, action: str, kind: Callable[..., Any]) -> N
     @routes.add(
         "POST", f"/workflows/{{id}}/{path}", Role.OPERATOR, summary, action=action, parameters=[KEY],
         body=_body(Reason, {"reason": "changed my mind"}),
-        responses={"202": {"description": "Recorded, durably", "content": {"application/json": _ACCEPTED}}},
+        responses={"202": {"description": "Recorded, durably", "content": {"application/json": ACCEPTED}}},
     )  # fmt: skip
     async def end(asked: AdmittedRequest) -> Response:
         only(asked.request.query_params)
         body = await body_of(asked.request, Reason, is_needed=False)
         run_id, reason = checked_id(body.run_id, "run id"), checked_reason(body.reason)
         asked.about(_id(asked), reason)
-        return await accepted(asked, kind(asked.target, run_id, _request_id(asked), reason=reason))
+        return await accepted(asked, kind(asked.target, run_id, request_id_of(asked), reason=reason))
 
     end.__name__ = f"{path}_workflow"
 
@@ -218,7 +218,7 @@ _ending("terminate", "Terminate a run, without running any of its code", "termin
         {"name": "run_id", "in": "query", "schema": {"type": "string"}, "description": "Only this run."},
         {"name": "reason", "in": "query", "schema": {"type": "string"}, "description": "For the audit log."},
     ],
-    responses={"202": {"description": "Deleted, durably", "content": {"application/json": _ACCEPTED}}},
+    responses={"202": {"description": "Deleted, durably", "content": {"application/json": ACCEPTED}}},
 )  # fmt: skip
 async def delete_workflow(asked: AdmittedRequest) -> Response:
     """Remove all records of closed runs. An open run is refused."""
@@ -226,7 +226,7 @@ async def delete_workflow(asked: AdmittedRequest) -> Response:
     only(given, "run_id", "reason")
     run_id, reason = checked_id(given.get("run_id", ""), "run id"), checked_reason(given.get("reason", ""))
     asked.about(_id(asked), reason)
-    return await accepted(asked, DeleteWorkflow(asked.target, run_id, _request_id(asked), reason=reason))
+    return await accepted(asked, DeleteWorkflow(asked.target, run_id, request_id_of(asked), reason=reason))
 
 
 async def accepted(asked: AdmittedRequest, command: Request, new_status: int = 202) -> Response:
@@ -258,7 +258,7 @@ async def accepted_response(
 
 async def accept(asked: AdmittedRequest, command: Request) -> AnyReply:
     """Send a request under the caller's idempotency key, and return the engine's reply."""
-    return await _reply(asked, structs.replace(command, request_id=_request_id(asked)))
+    return await _reply(asked, structs.replace(command, request_id=request_id_of(asked)))
 
 
 async def _reply(asked: AdmittedRequest, command: Request) -> AnyReply:
@@ -286,7 +286,7 @@ def wants_record(asked: AdmittedRequest) -> bool:
     return asked.request.headers.get("accept", "") == RECORD
 
 
-def _request_id(asked: AdmittedRequest) -> str:
+def request_id_of(asked: AdmittedRequest) -> str:
     """A fresh request id, or one derived from the caller's idempotency key. The key is
     percent-decoded, so that it may be any text.
 

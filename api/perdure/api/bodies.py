@@ -41,6 +41,7 @@ _EncodedMemo = Annotated[
     str,
     msgspec.Meta(description="In place of memo: a payload.", extra_json_schema={"contentEncoding": "base64"}),
 ]
+JsonValue = Annotated[msgspec.Raw, msgspec.Meta(description="Any JSON.")]
 _RunId = Annotated[str, msgspec.Meta(description="This run only; empty: the current one.")]
 _Delay = Annotated[str, msgspec.Meta(examples=["30 days"])]
 
@@ -300,6 +301,19 @@ def _decoded(name: str, text: str) -> bytes:
         return b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise refused(f"{name} is not base64") from None
+
+
+def payload_of_value(value: msgspec.Raw, encoded: str | None) -> bytes:
+    """A payload, from any JSON or already encoded.
+
+    Raises:
+        Problem: the body has both, or the encoding is wrong.
+    """
+    if encoded is None:
+        return bytes(value)
+    if bytes(value) != b"null":
+        raise refused("give value or input, not both")
+    return _decoded("input", encoded)
 
 
 def duration_us(name: str, text: str | None) -> int:

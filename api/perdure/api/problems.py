@@ -80,6 +80,7 @@ TITLES: Final[dict[str, tuple[int, str]]] = {
     "token-not-found": (404, "No such token"),
     "token-closed": (409, "The token takes no answer"),
     "suspended": (409, "The workflow is suspended"),
+    "wrong-state": (409, "Not in a state in which this can be done"),
     "query-failed": (422, "The query raised an exception"),
     "workflow-open": (409, "The run is open"),
     "update-failed": (422, "The update failed"),
@@ -113,6 +114,7 @@ _REFUSALS: Final = {
     "unknown_token": "token-not-found",
     "token_closed": "token-closed",
     "open": "workflow-open",
+    "wrong_state": "wrong-state",
 }
 _ERRORS: Final[list[tuple[type[Exception], str]]] = [
     (errors.WorkflowAlreadyStarted, "already-started"),

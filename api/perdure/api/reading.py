@@ -193,6 +193,9 @@ async def describe_workflow(asked: AdmittedRequest) -> Response:
     ]
     timers = [{**asdict(each), "fires_at": each.fires_at.isoformat()} for each in told.timers]
     others = {
+        "paused": None
+        if told.paused is None
+        else {**asdict(told.paused), "since": told.paused.since.isoformat()},
         "children": [{**asdict(each), "since": each.since.isoformat()} for each in told.children],
         "messages": [{**asdict(each), "since": each.since.isoformat()} for each in told.messages],
         "updates": [{**asdict(each), "since": each.since.isoformat()} for each in told.updates],

@@ -16,7 +16,8 @@ class Role(Enum):
     READER = "reader"
     """May read everything in the namespace, and query runs."""
     OPERATOR = "operator"
-    """May also start, signal, cancel and terminate workflows, and answer tokens."""
+    """May also start, signal, pause, cancel and terminate workflows, decide about their activities,
+    and answer tokens."""
     ADMIN = "admin"
     """May also delete closed runs, retry and drop dead letters, and read the audit log."""
 

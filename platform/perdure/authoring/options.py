@@ -54,6 +54,7 @@ def compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
         queue=base.queue if queue is None else queue,
         timeout_us=microseconds(given["timeout"]) if "timeout" in given else base.timeout_us,
         retry=base.retry if retry is None else policy_of(retry),
+        when_exhausted=base.when_exhausted if retry is None else retry.when_exhausted,
         idempotency_key=given.get("idempotency_key", base.idempotency_key),
         summary=given.get("summary", base.summary),
         on_cancel=on_cancel,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -35,6 +35,9 @@ class Retry(Struct, frozen=True):
         maximum_attempts: None for no limit.
         give_up_after: the limit on all attempts together, including the waits; None for no limit.
         never: exceptions that are not retried; a `Failure` never is. Kept as a tuple.
+        when_exhausted: `fail`: when no attempt is left, your code gets the exception. `pause`: the
+            run is paused, and an operator retries the activity, gives it a result, or lets it fail.
+            Exceptions that are never retried go to your code either way.
 
     Raises:
         UsageError: one of them has an invalid value.
@@ -46,11 +49,13 @@ class Retry(Struct, frozen=True):
     maximum_attempts: int | None = None
     give_up_after: Duration | None = None
     never: Collection[type[Exception]] = ()
+    when_exhausted: Literal["fail", "pause"] = "fail"
 
     def __post_init__(self) -> None:
         try:
             if not isinstance(self.never, tuple):
                 force_setattr(self, "never", _tuple_of(self.never))
+            _check_exhausted(self.when_exhausted)
             _compiled(self)  # past the cache, where True equals 1
         except UsageError as error:
             raise UsageError(f"{calling_place()}: Retry: {error}") from None
@@ -76,6 +81,11 @@ def _compiled(retry: Retry) -> RetryPolicy:
         else _positive(retry.give_up_after, "give_up_after"),
         never=_names(retry.never),
     )
+
+
+def _check_exhausted(value: object) -> None:
+    if value not in ("fail", "pause"):
+        raise UsageError(f'when_exhausted must be "fail" or "pause", not {value!r}')
 
 
 def _cap(first_us: int) -> int:

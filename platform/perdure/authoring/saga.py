@@ -186,6 +186,8 @@ class Saga:
 def _checked(retry: Retry | None) -> Retry | None:
     if retry is not None and not isinstance(cast("object", retry), Retry):
         raise misuse(f"retry of a saga must be an activity.Retry, not {retry!r}.")
+    if retry is not None and retry.when_exhausted != "fail":
+        raise misuse("a compensation cannot pause its run: call an activity that has this retry.")
     return retry
 
 

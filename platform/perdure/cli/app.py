@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from perdure.cli.commands import (
+    activity,
     api,
     api_keys,
     check,
@@ -44,6 +45,7 @@ app.command("echo")(echo.echo)
 app.add_typer(workflow.commands, name="workflow")
 app.add_typer(job.commands, name="job")
 app.add_typer(schedule.commands, name="schedule")
+app.add_typer(activity.commands, name="activity")
 app.add_typer(token.commands, name="token")
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(codec.commands, name="codec")

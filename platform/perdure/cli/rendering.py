@@ -62,6 +62,7 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             "tokens": description.tokens,
             "compensations": description.compensations,
             "others": description.others,
+            "paused": description.paused,
         }
         print_json(
             {
@@ -104,6 +105,11 @@ def print_description(description: Description, state: WorkflowState, output: Fo
 
 def _waits(description: Description) -> Iterator[str]:
     """Each wait that the platform knows, as text."""
+    from perdure.client.description import UNDECIDED
+
+    if (paused := description.paused) is not None:
+        by = f" by {paused.by}" if paused.by else f" by activity {paused.activity}" if paused.activity else ""
+        yield f"unpause: paused{by} since {_shown(paused.since)}"
     if description.begins_at:
         yield f"its start: at {_shown(description.begins_at)}"
     for compensation in description.compensations:
@@ -118,7 +124,9 @@ def _waits(description: Description) -> Iterator[str]:
             doing += f", until {_shown(activity.expires_at)}"
         if activity.retry_at:
             doing += f", next at {_shown(activity.retry_at)}"
-        yield f"activity {name}: {doing}{f' ({activity.reason})' if activity.reason else ''}"
+        number = f" {activity.number}" if activity.doing == UNDECIDED else ""  # for `perdure activity`
+        reason = f" ({activity.reason})" if activity.reason else ""
+        yield f"activity{number} {name}: {doing}{reason}"
     for timer in description.timers:
         yield f"timer {timer.number}{_quoted(timer.summary)}: fires at {_shown(timer.fires_at)}"
     for child in description.children:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from perdure.model.states import WorkflowState
     from perdure.registry import Registry
 
-OPEN: Final = (Status.RUNNING, Status.SUSPENDED)
+OPEN: Final = (Status.RUNNING, Status.SUSPENDED, Status.PAUSED)
 PAGE: Final = 500
 AT_ONCE: Final = 16
 NAMED: Final = ("activity", "answer", "update")

@@ -14,7 +14,7 @@ from perdure.core.machines.timer import summaries_of
 from perdure.core.run import fold
 from perdure.core.state import ActivityState, ActivityStatus
 from perdure.model.failure import described
-from perdure.model.states import WAITS_TOLD
+from perdure.model.states import UNPAUSE, WAITS_TOLD
 from perdure.model.tasks import trouble_of_worker
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ ANSWER: Final = "waiting for an answer"
 """The `doing` of an activity that waits for an answer from outside."""
 STOPPING: Final = "stopping"
 """The `doing` of an activity that was asked to stop, and whose end the run waits for."""
+UNDECIDED: Final = "waiting for an operator"
+"""The `doing` of an activity without attempts left: an operator retries it, completes it or lets it
+fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class PendingActivity:
         queue: its task queue; empty for a step.
         attempt: the current attempt, or the last failed one while `retry_at` is set.
         doing: "waiting for a worker", "running", "stopping", "waiting for an answer" (from
-            outside), or "backing off".
+            outside), "waiting for an operator" (no attempt is left), or "backing off".
         retry_at: when the next attempt begins; None unless it is backing off.
         reason: why no worker takes it, what blocks the worker that runs it, or why the last attempt
             failed; else empty.
@@ -59,6 +62,21 @@ class PendingActivity:
     reason: str
     expires_at: datetime | None = None
     summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The pause of a run.
+
+    Attributes:
+        by: who has paused it; empty: an activity without attempts left, or unknown.
+        since: when.
+        activity: the number of that activity; 0: a person has paused the run.
+    """
+
+    by: str
+    since: datetime
+    activity: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +194,8 @@ class Description:
         view: what `@workflow.view` returned last, as JSON values; None when there is none, or when
             a codec has encoded it that is not configured here.
         attributes: as given at the start.
-        reason: why it is suspended, was cancelled or terminated, or has failed; which steps of a
-            saga were not undone; or why the view is not current.
+        reason: why it is suspended or paused, was cancelled or terminated, or has failed; which
+            steps of a saga were not undone; or why the view is not current.
         activities: the activities that it waits for.
         timers: the timers that it waits for.
         children: the children that it waits for; at most the first twenty waits are listed.
@@ -187,6 +205,7 @@ class Description:
         parent: the workflow id of its parent; empty when it has none.
         compensations: compensations of sagas that have failed and are tried again.
         others: its waits of all other kinds; likewise.
+        paused: since when and by whom it is paused; why is its `reason`. None: it is not.
         begins_at: when its code begins, if its start is delayed; else None.
         memo: of its start, as JSON values; None when a codec has encoded it that is not configured
             here.
@@ -214,13 +233,26 @@ class Description:
     parent: str = ""
     compensations: tuple[PendingCompensation, ...] = ()
     others: tuple[PendingOther, ...] = ()
+    paused: Paused | None = None
     begins_at: datetime | None = None
     memo: dict[str, Any] | None = None
     details: str = ""
 
 
 LISTED: Final = frozenset(
-    {"start", "activity", "answer", "timer", "child", "message", "update", "token", "compensation"}
+    {
+        "start",
+        "activity",
+        "answer",
+        "timer",
+        "child",
+        "message",
+        "update",
+        "token",
+        "compensation",
+        "decision",
+        UNPAUSE,
+    }
 )
 """The kinds of waits that `Description` says in another way than by `others`."""
 
@@ -235,7 +267,7 @@ def needs_history(state: WorkflowState) -> bool:
     of an activity, and only the first of many waits.
     """
     return len(state.waits) >= WAITS_TOLD or any(
-        each.kind in ("activity", "answer", "compensation") for each in state.waits
+        each.kind in ("activity", "answer", "compensation", "decision") for each in state.waits
     )
 
 
@@ -338,6 +370,14 @@ def describe(
             for each in state.waits
             if each.kind not in LISTED
         ),
+        paused=next(
+            (
+                Paused(each.name, moment(each.scheduled_at), each.number)
+                for each in state.waits
+                if each.kind == UNPAUSE
+            ),
+            None,
+        ),
         begins_at=moment(at) if (at := begins_at(state)) else None,
         memo=memo,
         details=state.details,
@@ -383,6 +423,8 @@ def _pending(activity: ActivityState, run: RunState, opened: Open) -> PendingAct
             expires_at = moment(run.later[activity.number].expires_at)
     elif activity.status is ActivityStatus.STOPPING:
         doing = STOPPING
+    elif activity.status is ActivityStatus.EXHAUSTED:
+        doing = UNDECIDED
     elif activity.status is ActivityStatus.STARTED or (activity.options.is_step and not activity.declined):
         doing = "running"
     else:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from perdure import errors
 from perdure.authoring.targets import member_for
+from perdure.client.activity_handle import ActivityHandle
 from perdure.client.read_your_writes import reached
 from perdure.client.reading import state_of
 from perdure.client.replies import accepted, answered, result_of
@@ -248,6 +249,40 @@ class Handle(Generic[S_co, R_co]):
         """
         accepted(
             await self._request(cm.DeleteWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason))
+        )
+
+    async def pause(self, reason: str = "", *, by: str = "") -> None:
+        """Stop running the code of the run, until `unpause`. Signals, updates and results are
+        recorded, timers and retries hold, queries and views answer from the last state.
+
+        Args:
+            reason: why; recorded, and part of the public state.
+            by: who asks; likewise.
+
+        Raises:
+            errors.WorkflowNotFound: the run is not open.
+            errors.RequestRefused: it is paused already, or suspended.
+        """
+        command = cm.PauseWorkflow(self.id, self.run_id, fresh_request_id(), by=by, reason=reason)
+        accepted(await self._request(command))
+
+    async def unpause(self, reason: str = "", *, by: str = "") -> None:
+        """Let a paused run continue: its code sees what it has missed, timers that were due fire,
+        and activities that have paused it are retried. Raises as `pause`.
+        """
+        command = cm.UnpauseWorkflow(self.id, self.run_id, fresh_request_id(), by=by, reason=reason)
+        accepted(await self._request(command))
+
+    def activity(self, number: int) -> ActivityHandle:
+        """An open activity of the run, to retry it, to give it a result, or to let it fail."""
+        self._check_id()
+        return ActivityHandle(
+            self._transport,
+            self._payloads,
+            self.id,
+            run_id=self.run_id,
+            number=number,
+            timeout_s=REQUEST_TIMEOUT_S,
         )
 
     async def signal_by_name(self, name: str, args: Sequence[object] = ()) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from perdure.activity import Activity
     from perdure.app import App
     from perdure.builtin.schedule_times import Spec
+    from perdure.client.activity_handle import ActivityHandle
     from perdure.client.address import Token
     from perdure.client.client import Client
     from perdure.client.description import Description
@@ -129,6 +130,38 @@ class SyncUpdateHandle(Generic[T]):
         return self._thread.wait(self._handle.result(timeout))
 
 
+class SyncActivityHandle:
+    """`ActivityHandle`, without asyncio."""
+
+    def __init__(self, handle: ActivityHandle, thread: LoopOfClient) -> None:
+        self._handle = handle
+        self._thread = thread
+        self.number = handle.number
+
+    def retry(
+        self,
+        reason: str = "",
+        *,
+        by: str = "",
+        timeout: Duration | None = None,
+        maximum_attempts: int | None = None,
+        queue: str | None = None,
+    ) -> None:
+        """See `ActivityHandle.retry`."""
+        again = self._handle.retry(
+            reason, by=by, timeout=timeout, maximum_attempts=maximum_attempts, queue=queue
+        )
+        self._thread.wait(again)
+
+    def complete(self, value: object = None, /, *, reason: str = "", by: str = "") -> None:
+        """See `ActivityHandle.complete`."""
+        self._thread.wait(self._handle.complete(value, reason=reason, by=by))
+
+    def fail(self, error: BaseException | str, /, *, reason: str = "", by: str = "") -> None:
+        """See `ActivityHandle.fail`."""
+        self._thread.wait(self._handle.fail(error, reason=reason, by=by))
+
+
 class SyncHandle(Generic[S_co, R_co]):
     """`Handle`, without asyncio."""
 
@@ -205,6 +238,18 @@ class SyncHandle(Generic[S_co, R_co]):
     def terminate(self, reason: str = "") -> None:
         """See `Handle.terminate`."""
         self._thread.wait(self._handle.terminate(reason))
+
+    def pause(self, reason: str = "", *, by: str = "") -> None:
+        """See `Handle.pause`."""
+        self._thread.wait(self._handle.pause(reason, by=by))
+
+    def unpause(self, reason: str = "", *, by: str = "") -> None:
+        """See `Handle.unpause`."""
+        self._thread.wait(self._handle.unpause(reason, by=by))
+
+    def activity(self, number: int) -> SyncActivityHandle:
+        """See `Handle.activity`."""
+        return SyncActivityHandle(self._handle.activity(number), self._thread)
 
     def signal_by_name(self, name: str, args: Sequence[object] = ()) -> None:
         """See `Handle.signal_by_name`."""

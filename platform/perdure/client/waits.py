@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from perdure.client.description import ANSWER, STOPPING, describe, run_of
+from perdure.client.description import ANSWER, STOPPING, UNDECIDED, describe, run_of
 from perdure.client.reading import state_of
 from perdure.client.request_ids import fresh_request_id
 from perdure.errors import EngineUnavailable, InfrastructureError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SUSPENDED: Final = "it is suspended: "
 CONDITION: Final = "a signal, or for a condition in its code"
 """What an open run waits for if it waits for nothing of the platform."""
+PAUSED: Final = "it is paused "
 NO_ENGINE: Final = "no engine answers: "
 PING_S: Final = 3.0
 """How long to wait for an engine; a running one answers sooner."""
@@ -72,6 +73,11 @@ def _in_words(found: Description) -> str:
         return ""
     if found.begins_at is not None:
         return f"its start is delayed until {found.begins_at.isoformat(' ', 'seconds')}"
+    if found.paused is not None:
+        by = f" by {found.paused.by}" if found.paused.by else ""
+        why = f": {found.reason}" if found.reason else ""
+        advice = "; retry, complete or fail the activity" if found.paused.activity else ""
+        return f"{PAUSED}since {found.paused.since.isoformat(' ', 'seconds')}{by}{why}{advice}"
     waits = [
         f"the compensation {each.name}, attempt {each.attempt} ({each.reason})"
         for each in found.compensations
@@ -107,6 +113,8 @@ def _activity(activity: PendingActivity, since: datetime) -> str:
     if activity.doing == ANSWER:
         until = "" if activity.expires_at is None else activity.expires_at.isoformat(" ", "seconds")
         return f"an answer for {what}, attempt {activity.attempt}, until {until}"
+    if activity.doing == UNDECIDED:
+        return f"an operator's decision about {what}, whose attempt {activity.attempt} failed{reason}"
     if activity.doing == STOPPING:
         return f"{what}, asked to stop in attempt {activity.attempt}{reason}"
     if activity.doing != "waiting for a worker":

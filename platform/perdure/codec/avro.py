@@ -37,7 +37,7 @@ from perdure.model.events import (
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.replies import AnyReply
-from perdure.model.states import Wait, WorkflowState
+from perdure.model.states import Wait, WorkflowState, read, stored
 from perdure.model.streams import StreamRecord
 from perdure.model.tasks import Cancellation, Task
 
@@ -145,6 +145,18 @@ class Wire(Generic[T]):
         )
 
 
+class _StateWire(Wire[WorkflowState]):
+    """The states, as older versions read them, too: `model.states.stored`."""
+
+    def __init__(self, name: str, *structs: type[Struct]) -> None:
+        super().__init__(name, *structs)
+        write = self.encode
+        self.encode = lambda state: write(stored(state))
+
+    def decode(self, data: bytes, header: bytes | None) -> WorkflowState:
+        return read(super().decode(data, header))
+
+
 def _without_logical_types(schema: Any) -> Any:
     """Times stay integers, exact and of any size."""
     match schema:
@@ -199,7 +211,7 @@ EVENTS: Final[Wire[EventRecord]] = Wire(
 )
 TASKS: Final[Wire[Task]] = Wire("tasks", Task)
 REPLIES: Final[Wire[AnyReply]] = Wire("replies", *get_args(AnyReply))
-STATE: Final[Wire[WorkflowState]] = Wire("state", WorkflowState, Wait)
+STATE: Final[Wire[WorkflowState]] = _StateWire("state", WorkflowState, Wait)
 DEAD_LETTERS: Final[Wire[DeadLetter]] = Wire("dead-letters", DeadLetter, RecordHeader)
 CANCELLATIONS: Final[Wire[Cancellation]] = Wire("cancellations", Cancellation)
 STREAMS: Final[Wire[StreamRecord]] = Wire("streams", StreamRecord)

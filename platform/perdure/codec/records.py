@@ -17,7 +17,7 @@ from perdure.model.commands import AnyCommand
 from perdure.model.dead_letters import RecordHeader
 from perdure.model.events import EventRecord
 from perdure.model.replies import AnyReply
-from perdure.model.states import WorkflowState
+from perdure.model.states import WorkflowState, read, stored
 from perdure.model.tasks import Task
 
 T = TypeVar("T")
@@ -39,7 +39,11 @@ encode_command: Final[Callable[[AnyCommand], bytes]] = _encoder.encode
 encode_reply: Final[Callable[[AnyReply], bytes]] = _encoder.encode
 encode_task: Final[Callable[[Task], bytes]] = _encoder.encode
 encode_headers: Final[Callable[[tuple[RecordHeader, ...]], bytes]] = _encoder.encode
-encode_state: Final[Callable[[WorkflowState], bytes]] = _encoder.encode
+
+
+def encode_state(state: WorkflowState) -> bytes:
+    """A state, as older versions read it, too."""
+    return _encoder.encode(stored(state))
 
 
 def decode_event_record(data: bytes) -> EventRecord:
@@ -69,7 +73,7 @@ def decode_headers(data: bytes) -> tuple[RecordHeader, ...]:
 
 def decode_state(data: bytes) -> WorkflowState:
     """Raises UndecodableRecord when it is not one."""
-    return _decoded(_state, data, "state")
+    return read(_decoded(_state, data, "state"))
 
 
 def hash_of(record: bytes) -> bytes:

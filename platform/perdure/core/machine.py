@@ -7,7 +7,7 @@ write the `RunState` they are given and nothing else: no clock, no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
@@ -147,6 +147,7 @@ class Machine:
             has open. `waits` and `close` are called only while it is not empty; without one,
             always.
         waits: (run, limit) to what an open run waits for, at most `limit` of them.
+        timers: the timers that the run has armed. While it is paused, none of them is stored.
         close: (run, outbox): stop everything open, since the run is about to end.
         leave: called in place of `close` when another run continues this one; None: `close` is
             called.
@@ -167,6 +168,7 @@ class Machine:
     due: Mapping[TimerKind, Callable[[Timer], cm.AnyCommand]] = field(default_factory=dict[Any, Any])
     holds: type[Any] | str = ""
     waits: Callable[[RunState, int], list[Wait]] | None = None
+    timers: Callable[[RunState], Iterable[Timer]] | None = None
     close: Callable[[RunState, Outbox | None], None] | None = None
     leave: Callable[[RunState, Outbox | None], None] | None = None
     ended: Callable[[RunState, Outbox | None], None] | None = None

@@ -20,7 +20,9 @@ from perdure.core.machines import (
     details,
     lifecycle,
     message,
+    override,
     patch,
+    pause,
     promise,
     record,
     signal,
@@ -38,9 +40,11 @@ from perdure.model.timers import Timer, TimerKind
 
 MACHINES: Final[tuple[Machine, ...]] = (
     lifecycle.MACHINE,
+    pause.MACHINE,
     signal.MACHINE,
     compensation.MACHINE,
     activity.MACHINE,
+    override.MACHINE,
     timer.MACHINE,
     record.MACHINE,
     update.MACHINE,
@@ -173,9 +177,43 @@ def _leaving(end: Record, machines: Iterable[Machine]) -> Record:
     return record_end
 
 
+def _holding_timers(pause: Record, machines: Iterable[Machine]) -> Record:
+    """The `record` function of the event that pauses a run: its timers are not stored any more."""
+    timers_of = [machine.timers for machine in machines if machine.timers is not None]
+
+    def record_pause(run: RunState, event: Any, outbox: Outbox | None) -> None:
+        if outbox is not None and not run.phase.is_paused:
+            for timers in timers_of:
+                for timer in timers(run):
+                    outbox.disarm(timer)
+        pause(run, event, outbox)
+
+    return record_pause
+
+
+def _arming_timers(unpause: Record, machines: Iterable[Machine]) -> Record:
+    """The `record` function of the event that ends a pause: the timers of the run are stored again.
+    Those that were due fire now.
+    """
+    timers_of = [machine.timers for machine in machines if machine.timers is not None]
+
+    def record_end(run: RunState, event: Any, outbox: Outbox | None) -> None:
+        unpause(run, event, outbox)
+        if outbox is not None:
+            for timers in timers_of:
+                for timer in timers(run):
+                    outbox.arm(timer)
+
+    return record_end
+
+
 def _ending(kind: type[ev.Event], end: Record, machines: Iterable[Machine]) -> Record:
     if kind is ev.WorkflowContinued:
         return _leaving(end, machines)
+    if kind is ev.WorkflowPaused:
+        return _holding_timers(end, machines)
+    if kind is ev.WorkflowUnpaused:
+        return _arming_timers(end, machines)
     return _closing(end, machines) if kind in ev.TERMINAL else end
 
 
@@ -216,6 +254,11 @@ DUE: Final[dict[TimerKind, Callable[[Timer], cm.AnyCommand]]] = merged(
     ((each.name, each.due) for each in MACHINES), TimerKind, "timer"
 )
 """The command that each kind of timer sends when it fires."""
+
+HELD: Final[frozenset[type[cm.Command]]] = frozenset(
+    type(due(Timer(0, "", kind, 0, ""))) for kind, due in DUE.items()
+)
+"""The commands of timers, which cause nothing in a paused run."""
 
 WAITS: Final = Waits(MACHINES)
 """What an open run waits for, in the order of the machines, each with whether it may wait."""

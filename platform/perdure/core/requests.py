@@ -22,6 +22,9 @@ not hashed."""
 WITH_START = "signal with start"
 """The kind of a signal that came with a start, under the start's id."""
 
+OVERRIDE: Final = "decision about an activity"
+"""The kind of an operator's decision."""
+
 Key = tuple[str, str]
 """Kind and id."""
 
@@ -68,6 +71,26 @@ def carried(seen: dict[Key, int]) -> tuple[ev.CarriedRequest, ...]:
     return tuple(reversed(latest))
 
 
+def of_asked(by: str, reason: str) -> int:
+    """Identity of an operator's request, by who asks and why."""
+    return crc32(reason.encode(), crc32(by.encode()))
+
+
+def of_override(
+    number: int, decision: str, by: str, reason: str, options: tuple[int, int, str] = (0, 0, "")
+) -> int:
+    """Identity of an operator's decision about an activity, for detecting repeats.
+
+    Args:
+        number: of the activity.
+        decision: what was decided.
+        by: who decided.
+        reason: why.
+        options: of a retry: timeout, attempts and queue.
+    """
+    return crc32(repr((number, decision, by, reason, options)).encode())
+
+
 def key_of(command: cm.Request) -> Key:
     """The key under which a run remembers a request."""
     match command:
@@ -79,6 +102,12 @@ def key_of(command: cm.Request) -> Key:
             return "update", command.request_id
         case cm.CancelWorkflow():
             return "cancel", command.request_id
+        case cm.PauseWorkflow():
+            return "pause", command.request_id
+        case cm.UnpauseWorkflow():
+            return "unpause", command.request_id
+        case cm.RetryActivityNow() | cm.ResolveActivity() | cm.RejectActivity():
+            return OVERRIDE, command.request_id
         case _:
             return "terminate", command.request_id
 
@@ -94,6 +123,14 @@ def content_of(command: cm.Request) -> int:
             return of_signal(command.name, command.input)
         case cm.CancelWorkflow() | cm.TerminateWorkflow():
             return of_reason(command.reason)
+        case cm.PauseWorkflow() | cm.UnpauseWorkflow():
+            return of_asked(command.by, command.reason)
+        case cm.RetryActivityNow():
+            options = command.timeout_us, command.maximum_attempts, command.queue
+            return of_override(command.number, "retry", command.by, command.reason, options)
+        case cm.ResolveActivity() | cm.RejectActivity():
+            decision = "complete" if isinstance(command, cm.ResolveActivity) else "fail"
+            return of_override(command.number, decision, command.by, command.reason)
         case _:
             return 0
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from perdure.core import requests
 from perdure.core.machine import NOTHING, Decision, Outbox, Stamp
-from perdure.core.registry import DECIDE, RECORD, WAITS
-from perdure.core.state import RunState
+from perdure.core.registry import DECIDE, HELD, RECORD, WAITS
+from perdure.core.state import Phase, RunState
 from perdure.model import addresses
 from perdure.model import commands as cm
 from perdure.model import events as ev
@@ -44,8 +44,11 @@ def decide(run: RunState, command: cm.AnyCommand, stamp: Stamp) -> Decision:
         command: any that has a decision (`registry.DECIDE`); the others leave no event in the run.
         stamp: the time, and fresh tokens.
     """
-    if run.phase.is_closed:
-        return _of_closed(run, command, stamp)
+    if run.phase is not Phase.RUNNING:
+        if run.phase.is_closed:
+            return _of_closed(run, command, stamp)
+        if run.phase.is_paused and type(command) in HELD:
+            return NOTHING
     return DECIDE[type(command)](run, command, stamp)
 
 

@@ -5,6 +5,7 @@ writes here.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, TypeVar
 
@@ -23,23 +24,32 @@ class Phase(IntEnum):
     DELAYED = 1
     RUNNING = 2
     SUSPENDED = 3
-    COMPLETED = 4
-    FAILED = 5
-    CANCELLED = 6
-    TERMINATED = 7
-    TIMED_OUT = 8
-    CONTINUED = 9
+    PAUSED = 4
+    HELD = 5  # paused before its code began
+    COMPLETED = 6
+    FAILED = 7
+    CANCELLED = 8
+    TERMINATED = 9
+    TIMED_OUT = 10
+    CONTINUED = 11
 
     @property
     def is_closed(self) -> bool:
         """Whether the run has ended."""
         return self >= Phase.COMPLETED
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the run is paused, before or after its code began."""
+        return self is Phase.PAUSED or self is Phase.HELD
+
 
 STATUS: Final[dict[Phase, Status]] = {
     Phase.DELAYED: Status.RUNNING,
     Phase.RUNNING: Status.RUNNING,
     Phase.SUSPENDED: Status.SUSPENDED,
+    Phase.PAUSED: Status.PAUSED,
+    Phase.HELD: Status.PAUSED,
     Phase.COMPLETED: Status.COMPLETED,
     Phase.FAILED: Status.FAILED,
     Phase.CANCELLED: Status.CANCELLED,
@@ -61,6 +71,7 @@ class ActivityStatus(IntEnum):
     CANCELLED = 6
     DEFERRED = 7
     STOPPING = 8
+    EXHAUSTED = 9
 
 
 class ActivityState:
@@ -73,11 +84,14 @@ class ActivityState:
         retry_at: when it is dispatched again, microseconds; 0 unless it waits for a retry or was
             declined.
         declined: why a worker refused it; empty when none has.
+        earlier: the attempts before an operator let its retries begin again; `since` is when that
+            was, or when it was scheduled.
     """
 
     __slots__ = (
         "attempt",
         "declined",
+        "earlier",
         "failed",
         "failure",
         "input",
@@ -86,6 +100,7 @@ class ActivityState:
         "options",
         "retry_at",
         "scheduled_at",
+        "since",
         "status",
         "token",
         "worker",
@@ -97,7 +112,8 @@ class ActivityState:
         self.input = scheduled.input
         self.options: ActivityOptions = scheduled.options
         self.token = scheduled.token
-        self.scheduled_at = at
+        self.scheduled_at = self.since = at
+        self.earlier = 0
         self.status: ActivityStatus = ActivityStatus.DISPATCHED
         self.attempt = 1
         self.retry_at = 0
@@ -186,6 +202,23 @@ class TokenState:
         self.issued_at = at
         self.status: TokenStatus = TokenStatus.OPEN
         self.answer = 0
+
+
+@dataclass(slots=True)
+class Pause:
+    """Why a run is paused.
+
+    Attributes:
+        by: who has paused it; empty: an activity.
+        since: microseconds.
+        event_id: of the event that stopped the code.
+        number: of the activity; 0: a person has paused the run.
+    """
+
+    by: str = ""
+    since: int = 0
+    event_id: int = 0
+    number: int = 0
 
 
 class RunState:

@@ -5,7 +5,7 @@ it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from perdure.authoring.workflow_type import definition_of_run, why_unknown
 from perdure.codec.long_history import LONG, LongHistory
 from perdure.codec.paging import PAGE_EVENTS
 from perdure.core.run import fold
-from perdure.core.state import RunState
+from perdure.core.state import Pause, Phase, RunState
 from perdure.model import events as ev
+from perdure.replay.beginning import Beginning
 from perdure.replay.calls import watched
 from perdure.replay.live import LiveRun
 from perdure.replay.suspensions import SUSPENDING
@@ -186,7 +187,7 @@ class ActiveRuns:
         return LongHistory(partial(self._store.page, workflow_id, run_id), more)
 
     def bring_live(self, active: ActiveRun) -> list[object]:
-        """Replay the run's code to the end of its history.
+        """Replay the run's code to the end of its history; if the run is paused, to the pause.
 
         Returns:
             The actions of the code beyond the history; only a run that was suspended has any.
@@ -199,7 +200,11 @@ class ActiveRuns:
         self.replays += 1
         # What the open batch has recorded of the run is not in the store yet.
         state, more = active.state, [record_of(active, b"")] if active.events else []
-        records = self._records(state.workflow_id, state.run_id, state.last_event_id, more)
+        records: Iterable[ev.EventRecord] = self._records(
+            state.workflow_id, state.run_id, state.last_event_id, more
+        )
+        if state.phase is Phase.PAUSED:
+            records = Beginning(records, state.part(Pause).event_id)
         try:
             wanted = live.replay(records)
         except BaseException:

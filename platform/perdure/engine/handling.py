@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from perdure.engine.deleting import Deleting
 from perdure.engine.earlier_runs import EarlierRuns
 from perdure.engine.messages import Messages
+from perdure.engine.operating import Operating
 from perdure.engine.reads import Reads
 from perdure.engine.starting import Starting
 from perdure.engine.token_answers import TokenAnswers
@@ -31,6 +32,7 @@ class Handler:
         reads: handles requests that leave no event.
         tokens: handles answers to tokens.
         deleting: handles deletions.
+        operating: handles what operators decide.
     """
 
     __slots__ = ("_handle", "_message")
@@ -43,6 +45,7 @@ class Handler:
         *,
         tokens: TokenAnswers,
         deleting: Deleting,
+        operating: Operating,
     ) -> None:
         self._message: Callable[[Any], None] = messages.handle
         self._handle: dict[type[cm.Command], Callable[[Any], None]] = {
@@ -55,6 +58,10 @@ class Handler:
             cm.FailToken: tokens.answer,
             cm.WriteStream: messages.write_stream,
             cm.DeleteWorkflow: deleting.delete,
+            cm.UnpauseWorkflow: operating.unpause,
+            cm.RetryActivityNow: operating.override,
+            cm.ResolveActivity: operating.override,
+            cm.RejectActivity: operating.override,
         }
 
     def handle(self, command: cm.AnyCommand) -> None:
@@ -76,5 +83,10 @@ def handler_of(
     reads = Reads(activation, waiters, earlier_runs)
     tokens = TokenAnswers(activation, messages.take, earlier_runs)
     return Handler(
-        starting, messages, reads, tokens=tokens, deleting=Deleting(activation, sources.remover, earlier_runs)
+        starting,
+        messages,
+        reads,
+        tokens=tokens,
+        deleting=Deleting(activation, sources.remover, earlier_runs),
+        operating=Operating(activation, messages),
     )

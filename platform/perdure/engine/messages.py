@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from perdure.authoring.workflow_type import definition_of_run
 from perdure.core.machines.activity import is_mistake
+from perdure.core.machines.pause import pause_due
 from perdure.core.registry import WAKES
 from perdure.core.run import decide
 from perdure.core.state import ActivityStatus, Phase
@@ -109,9 +110,9 @@ class Messages:
             return
         if active.state.phase is not Phase.SUSPENDED:
             return
-        self._bring_back(active)
+        self.bring_back(active)
 
-    def _bring_back(self, active: ActiveRun) -> None:
+    def bring_back(self, active: ActiveRun) -> None:
         """Let the code of a suspended run continue, if it can. Attempts that failed by a mistake in
         the code, which may be fixed now, are repeated without waiting.
         """
@@ -127,6 +128,8 @@ class Messages:
         for number, activity in list(active.state.activities.items()):
             if activity.status is ActivityStatus.BACKING_OFF and is_mistake(activity.failure):
                 activation.record(active, ev.ActivityRetried(number, activity.attempt + 1))
+        if (paused := pause_due(active.state)) is not None:
+            activation.record(active, paused)
 
     def _handle(self, command: cm.AnyCommand, *, is_attached: bool = False) -> None:
         activation = self._activation
@@ -180,7 +183,7 @@ class Messages:
             reason = f"activity {activity.name!r}: {in_words(failure)}" if is_raised else failure.message
             self._activation.suspend(active, UsageError(reason))
         elif was_mistake and active.state.phase is Phase.SUSPENDED:
-            self._bring_back(active)
+            self.bring_back(active)
 
     def _needs_code(self, active: ActiveRun, event: Any) -> bool:
         if type(event) in WAKES:
@@ -219,9 +222,10 @@ class Messages:
         ):
             return fault
         activation = self._activation
-        if state.phase is Phase.RUNNING:
+        has_code = state.phase in (Phase.RUNNING, Phase.PAUSED)
+        if has_code:
             activation.bring_live(active)
-        if state.phase is not Phase.RUNNING or active.live is None:
+        if not has_code or active.live is None:
             return Fault("suspended", f"the update cannot be taken: {why_no_code(state)}")
         fault = self._rejected(active, command)
         active.drop_code_if_spoilt()

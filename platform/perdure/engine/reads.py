@@ -183,7 +183,7 @@ class Reads:
         if fault := fault_of(command):
             activation.refuse(command, *fault)
             return
-        if state.phase is Phase.SUSPENDED or state.phase is Phase.DELAYED:
+        if state.phase in (Phase.SUSPENDED, Phase.DELAYED, Phase.HELD):
             activation.refuse(command, "suspended", why_no_code(state))
             return
         if active.live is None:
@@ -209,6 +209,6 @@ class Reads:
 
 def why_no_code(state: RunState) -> str:
     """Why the code of an open run cannot answer a query."""
-    if state.phase is Phase.DELAYED:
+    if state.phase in (Phase.DELAYED, Phase.HELD):
         return f"workflow {state.workflow_id!r} has not started: its start is delayed"
     return f"workflow {state.workflow_id!r} is suspended: {state.reason}"

@@ -69,7 +69,7 @@ class TokenAnswers:
             if activation.bring_live(active) is not None or active.live is None:
                 activation.refuse(command, "suspended", suspended(active.state))
                 return
-            if wrong := self._fault_of(active.live, event):
+            if wrong := fault_of_answer(activation, active.live, event):
                 activation.refuse(command, "bad_input", wrong)
                 return
         for event in decision.events:
@@ -95,13 +95,16 @@ class TokenAnswers:
             return Refused(command.request_id, "unknown_token", UNKNOWN)
         return decide(run, command, self._activation.stamp).reply
 
-    def _fault_of(self, live: LiveRun, event: ev.AnyEvent) -> str:
-        """As `_fault_of`, watched: the value may be of a type of yours."""
-        try:
-            fault: str = self._activation.runs.watched("an answer", _fault_of, live, event)
-        except SUSPENDING as error:
-            return str(error)
-        return fault
+
+def fault_of_answer(activation: Activation, live: LiveRun, event: ev.AnyEvent) -> str:
+    """Why a value does not fit what the code waits for; empty: it does. The value may be of a type
+    of yours, so it is read under the watch.
+    """
+    try:
+        fault: str = activation.runs.watched("an answer", _fault_of, live, event)
+    except SUSPENDING as error:
+        return str(error)
+    return fault
 
 
 def _fault_of(live: LiveRun, event: ev.AnyEvent) -> str:

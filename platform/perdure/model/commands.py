@@ -310,6 +310,58 @@ class ExpireToken(Command, frozen=True, kw_only=True):
     number: int
 
 
+class PauseWorkflow(Change, frozen=True, kw_only=True):
+    """Stop running the code of a run; commands and results are still recorded. `by` is who asks."""
+
+    by: str = ""
+    reason: str = ""
+
+
+class UnpauseWorkflow(Change, frozen=True, kw_only=True):
+    """Let a paused run continue, and retry the activities that have paused it."""
+
+    by: str = ""
+    reason: str = ""
+
+
+class RetryActivityNow(Change, frozen=True, kw_only=True):
+    """An operator has an activity tried again now, and its retries begin again.
+
+    Attributes:
+        number: of the activity.
+        by: who asks.
+        reason: why.
+        timeout_us: of each attempt from now on; 0: as before.
+        maximum_attempts: from now on; 0: as before.
+        queue: of the task from now on; empty: as before.
+    """
+
+    number: int
+    by: str = ""
+    reason: str = ""
+    timeout_us: int = 0
+    maximum_attempts: int = 0
+    queue: str = ""
+
+
+class ResolveActivity(Change, frozen=True, kw_only=True):
+    """An operator gives an activity this result."""
+
+    number: int
+    value: bytes = b"null"
+    by: str = ""
+    reason: str = ""
+
+
+class RejectActivity(Change, frozen=True, kw_only=True, gc=True):
+    """An operator lets an activity fail."""
+
+    number: int
+    failure: FailureInfo
+    by: str = ""
+    reason: str = ""
+
+
 AnyCommand = (
     StartWorkflow
     | SignalWorkflow
@@ -340,6 +392,11 @@ AnyCommand = (
     | ExpireAnswer
     | WriteStream
     | DeleteWorkflow
+    | PauseWorkflow
+    | UnpauseWorkflow
+    | RetryActivityNow
+    | ResolveActivity
+    | RejectActivity
 )
 
 AttemptReport = CompleteActivity | FailActivity | DeferActivity

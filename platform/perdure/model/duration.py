@@ -29,6 +29,11 @@ _UNITS: Final = {
 _PART: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*,?", re.ASCII | re.IGNORECASE)
 
 
+def utc_text(at: int) -> str:
+    """A time, microseconds since 1970, for people, to the second."""
+    return f"{_EPOCH + timedelta(microseconds=at):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def microseconds(duration: Duration) -> int:
     """The duration in microseconds, rounded up; at most 10,000 years, which counts as for ever.
 

@@ -494,6 +494,58 @@ class DetailsSet(Event, frozen=True):
     text: str
 
 
+class WorkflowPaused(Event, frozen=True):
+    """The code does not run from here, until the run is unpaused. `by` is who has paused it, empty:
+    the activity `number`, whose attempts are exhausted. `has_begun`: the code had begun.
+    """
+
+    by: str = ""
+    reason: str = ""
+    request_id: str = ""
+    number: int = 0
+    has_begun: bool = True
+
+
+class WorkflowUnpaused(Event, frozen=True):
+    """The run may continue. `WorkflowResumed` follows when its code has seen what it missed.
+    Ignored by replay.
+    """
+
+    by: str = ""
+    reason: str = ""
+    request_id: str = ""
+
+
+class ActivityExhausted(Event, frozen=True, gc=True):
+    """No attempt follows without an operator, who decides. `token` is that of the attempt that the
+    operator may order; `timed_out` as of `ActivityFailed`.
+    """
+
+    number: int
+    failure: FailureInfo
+    attempt: int
+    token: str
+    timed_out: bool = False
+
+
+class ActivityOverridden(Event, frozen=True):
+    """An operator has decided about an activity. What follows from it is the next event.
+
+    `decision` is `retry`, `complete` or `fail`; `by` is who decided. The other fields are of a
+    retry: the token of the next attempt, and options that change (0 or empty: as before).
+    """
+
+    number: int
+    decision: str
+    by: str = ""
+    reason: str = ""
+    request_id: str = ""
+    token: str = ""
+    timeout_us: int = 0
+    maximum_attempts: int = 0
+    queue: str = ""
+
+
 AnyEvent = (
     WorkflowStarted
     | WorkflowBegun
@@ -547,6 +599,10 @@ AnyEvent = (
     | CompensationCompleted
     | CompensationFailed
     | DetailsSet
+    | WorkflowPaused
+    | WorkflowUnpaused
+    | ActivityExhausted
+    | ActivityOverridden
 )
 
 TERMINAL: Final = (

@@ -46,6 +46,8 @@ class ActivityOptions(Struct, array_like=True, frozen=True, omit_defaults=True):
             asks it and waits for its end, `abandon` leaves it alone.
         heartbeat_timeout_us: the longest time between two heartbeats of its function; 0: it need
             not send any.
+        when_exhausted: what happens when no attempt is left: `fail` the activity, or `pause` the
+            run, and let an operator decide.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -57,6 +59,7 @@ class ActivityOptions(Struct, array_like=True, frozen=True, omit_defaults=True):
     at_most_once: bool = False
     on_cancel: str = "ask"
     heartbeat_timeout_us: int = 0
+    when_exhausted: str = "fail"
 
     @property
     def is_step(self) -> bool:

@@ -38,6 +38,7 @@ Refusal = Literal[
     "unknown_token",
     "token_closed",
     "open",
+    "wrong_state",
 ]
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from perdure.model.failure import FailureInfo
 
@@ -15,6 +16,7 @@ class Status(StrEnum):
 
     RUNNING = "running"
     SUSPENDED = "suspended"
+    PAUSED = "paused"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -27,7 +29,7 @@ class Status(StrEnum):
         return self not in _OPEN
 
 
-_OPEN = (Status.RUNNING, Status.SUSPENDED)
+_OPEN = (Status.RUNNING, Status.SUSPENDED, Status.PAUSED)
 
 WAITS_TOLD: Final = 20
 """The most waits that a public state lists; a run may have more."""
@@ -38,13 +40,15 @@ class Wait(Struct, array_like=True, frozen=True, gc=False):
 
     Attributes:
         kind: `activity`, `answer` to an activity, `timer`, `child`, `message`, `update`, `token`,
-            or `start`: the code has not begun.
+            `start`: the code has not begun; `decision`: an operator's, about an activity that has
+            failed for good; `unpause`: the run is paused.
         name: the name of the activity or update; for a child or message, the other workflow's id;
-            else empty.
+            who paused the run; else empty.
         number: the number of the activity, timer, child, message or token, from 1; 0 for a start.
+            Of an `unpause`: the activity that paused the run, 0 for a person.
         attempt: the activity's attempt; 0 for others.
-        scheduled_at: when the activity, child, message or token was asked for, microseconds; 0 for
-            others.
+        scheduled_at: when the activity, child, message or token was asked for, or the run was
+            paused, microseconds; 0 for others.
         due_at: when the timer fires, the token expires, or the next attempt is made; 0 while an
             attempt is dispatched, and for a token without a deadline.
         summary: of a timer or child, one line for people, as the code gave it; else empty.
@@ -71,7 +75,8 @@ class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
         attributes: JSON of an object; empty when there are none.
         result: payload, once completed.
         failure: set once failed.
-        reason: why it is suspended, was cancelled or terminated; or why the view is not current.
+        reason: why it is suspended or paused, was cancelled or terminated; or why the view is not
+            current.
         waits: its waits: activities by number, then timers by their time; at most `WAITS_TOLD`.
         input_partition: the partition of the last command that it reflects; -1: none.
         input_offset: the offset of that command.
@@ -99,3 +104,21 @@ class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
     parent: str = ""
     memo: bytes = b""
     details: str = ""
+
+
+UNPAUSE: Final = "unpause"
+"""The kind of the wait of a paused run."""
+
+
+def stored(state: WorkflowState) -> WorkflowState:
+    """The state as it is written. The statuses on the wire never change: to a reader of an older
+    version, a paused run is a suspended one. Its first wait says that it is paused.
+    """
+    return replace(state, status=Status.SUSPENDED) if state.status is Status.PAUSED else state
+
+
+def read(state: WorkflowState) -> WorkflowState:
+    """The state that was written as this one."""
+    if state.status is Status.SUSPENDED and state.waits and state.waits[0].kind == UNPAUSE:
+        return replace(state, status=Status.PAUSED)
+    return state

@@ -35,6 +35,9 @@ NO_DELAYED_UPDATE: Final = (
 )
 
 
+MOST_ATTEMPTS: Final = 2**31 - 1
+
+
 class Fault(NamedTuple):
     """The reason why a command is refused.
 
@@ -125,6 +128,37 @@ def _of_end(command: cm.CancelWorkflow | cm.TerminateWorkflow | cm.DeleteWorkflo
     return Fault("limit", fault) if fault else None
 
 
+def _of_operator(command: Any) -> Fault | None:
+    """Of a command that says who asks for it, and why."""
+    if fault := fault_of_reason(command.reason):
+        return Fault("limit", fault)
+    if command.by and (fault := fault_of_id(command.by, "name of who asks")):
+        return Fault("bad_input", fault)
+    return None
+
+
+def _of_retry(command: cm.RetryActivityNow) -> Fault | None:
+    if not 0 <= command.timeout_us <= LONGEST_US:
+        return Fault("bad_input", f"the timeout must be between 0 and {LONGEST_US} microseconds")
+    if not 0 <= command.maximum_attempts <= MOST_ATTEMPTS:
+        return Fault("bad_input", f"maximum_attempts must be between 0 and {MOST_ATTEMPTS}")
+    if command.queue and (fault := fault_of_id(command.queue, "queue")):
+        return Fault("bad_input", fault)
+    return _of_operator(command)
+
+
+def _of_result(command: cm.ResolveActivity) -> Fault | None:
+    if (size := len(command.value)) > PAYLOAD_BYTES:
+        return Fault("limit", f"the result is {size} bytes long, the limit is {PAYLOAD_BYTES}")
+    return _of_operator(command)
+
+
+def _of_rejection(command: cm.RejectActivity) -> Fault | None:
+    if (size := size_of(command.failure)) > 2 * FAILURE_BYTES:
+        return Fault("limit", f"the exception is {size} bytes long, the limit is {2 * FAILURE_BYTES}")
+    return _of_operator(command)
+
+
 def _of_answer(command: cm.ResolveToken) -> Fault | None:
     if (size := len(command.value)) <= PAYLOAD_BYTES:
         return None
@@ -164,4 +198,9 @@ _CHECKS: Final[dict[type[cm.Command], Callable[[Any], Fault | None]]] = {
     cm.ResolveToken: _of_answer,
     cm.FailToken: _of_token_failure,
     cm.WriteStream: _of_stream,
+    cm.PauseWorkflow: _of_operator,
+    cm.UnpauseWorkflow: _of_operator,
+    cm.RetryActivityNow: _of_retry,
+    cm.ResolveActivity: _of_result,
+    cm.RejectActivity: _of_rejection,
 }

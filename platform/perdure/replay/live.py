@@ -41,6 +41,9 @@ from perdure.replay.tokens import no_secret
 from perdure.replay.updates import answered, handle_update, updater_of, validate
 from perdure.workflow import Definition
 
+STOPS: Final = frozenset({ev.WorkflowSuspended, ev.WorkflowPaused, ev.WorkflowResumed})
+"""The events from which on the code is not shown what happens, or is shown it again."""
+
 FIRST_VIEWS: Final = 100
 SAMPLED_VIEWS: Final = 64
 """Whether a view changes its run is checked for the first views of a type, and then for one in so
@@ -183,9 +186,9 @@ class LiveRun:
                 elif kind in MATCHED:
                     if self._execution.main is not None or self._execution.has_ended:
                         matching.recorded(event_id, event)
-                elif kind is ev.WorkflowSuspended or kind is ev.WorkflowResumed:
+                elif kind in STOPS and (self._has_begun or kind is not ev.WorkflowPaused):
                     self.signals.look(records)
-                    matching.suspended(is_suspended=kind is ev.WorkflowSuspended)
+                    matching.suspended(kind)
                 event_id += 1
         self.loop.replaying = False
         return _left_over(matching, event_id, self.runtime.used_notes)
@@ -307,7 +310,7 @@ def _loop_of(run_id: str, started: ev.WorkflowStarted) -> RunLoop:
     return loop
 
 
-_AHEAD: Final = frozenset({ev.PatchApplied, ev.TokenIssued, ev.WorkflowSuspended, ev.WorkflowResumed})
+_AHEAD: Final = frozenset({ev.PatchApplied, ev.TokenIssued, *STOPS})
 _NAMES: Final = sorted(kind.__name__ for kind in _AHEAD)
 
 
@@ -338,8 +341,10 @@ def _look_ahead(runtime: RunRuntime, records: Iterable[ev.EventRecord]) -> Strea
                     runtime.patches.applied_before(event)
                 case ev.TokenIssued():
                     runtime.tokens.issued_before(event)
+                case ev.WorkflowPaused(has_begun=False):
+                    pass
                 case _:
-                    is_suspended = type(event) is ev.WorkflowSuspended
+                    is_suspended = type(event) is not ev.WorkflowResumed
     if not is_suspended:
         return None
     runtime.streams.is_suspended = True

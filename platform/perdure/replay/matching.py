@@ -74,12 +74,16 @@ class Matching:
         wanted.popleft()
         self._follow(event)
 
-    def suspended(self, *, is_suspended: bool) -> None:
-        """Note that the run was suspended here, so the code has not seen the following events, or
-        that it resumed.
+    def suspended(self, kind: type[ev.Event]) -> None:
+        """Note that the run was suspended or paused here, so the code has not seen the following
+        events, or that it resumed.
+
+        Args:
+            kind: the event. What the code did before a pause is durable.
         """
-        self.is_suspended = is_suspended
-        if self._streams is not None and not is_suspended:
+        is_durable = kind is ev.WorkflowResumed or (kind is ev.WorkflowPaused and not self.is_suspended)
+        self.is_suspended = kind is not ev.WorkflowResumed
+        if self._streams is not None and is_durable:
             self._streams.resumed()
 
     def left_over(self, event_id: int) -> list[ac.AnyAction]:

@@ -94,7 +94,9 @@ class Signals:
                 match event:
                     case ev.WorkflowBegun():
                         begun = event_id
-                    case ev.WorkflowSuspended() if self._unseen_since == _NEVER:
+                    case ev.WorkflowSuspended() | ev.WorkflowPaused(has_begun=True) if (
+                        self._unseen_since == _NEVER
+                    ):
                         self._unseen_since = begun if begun == event_id - 1 else event_id
                     case ev.WorkflowResumed():
                         self._unseen_since = _NEVER

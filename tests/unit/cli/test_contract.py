@@ -101,7 +101,7 @@ def test_a_failed_workflow_has_its_exception_in_the_document(
     def fail(*_: object) -> None:
         raise errors.WorkflowFailed("workflow 'a' failed", ValueError("no stock"))
 
-    monkeypatch.setattr(workflow, "_ask_of", fail)
+    monkeypatch.setattr(workflow, "ask_of", fail)
 
     code, out, err = ended(capsys, "workflow", "result", "a", "--json")
 
@@ -162,7 +162,7 @@ def test_what_was_done_is_a_document(
 ) -> None:
     def done(*_: object) -> None: ...
 
-    monkeypatch.setattr(workflow, "_ask_of", done)
+    monkeypatch.setattr(workflow, "ask_of", done)
 
     code, out, _ = ended(capsys, "workflow", *line)
 

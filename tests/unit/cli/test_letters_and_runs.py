@@ -256,7 +256,9 @@ def test_of_many_open_runs_the_oldest_and_the_newest_are_replayed(
     platform: Any = Platform(7)
     found = asyncio.run(live._chosen(platform, OfType("Order", 7), limit))
     assert [each.workflow_id for each in found] == [f"w-{number}" for number in numbers]
-    assert {(each["type"], *each["status"]) for each in platform.asked} == {("Order", "running", "suspended")}
+    assert {(each["type"], *each["status"]) for each in platform.asked} == {
+        ("Order", "running", "suspended", "paused")
+    }
 
 
 def test_every_history_of_a_database_is_replayed_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,9 +297,12 @@ class Handle:
         self.asked = asked
         self.id = id
 
+    def activity(self, number: int) -> Handle:
+        return Handle(self.asked, f"{self.id}/{number}")
+
     def __getattr__(self, name: str) -> Any:
-        async def ask(*values: Any) -> str:
-            self.asked.append((name, self.id, *values))
+        async def ask(*values: Any, **options: Any) -> str:
+            self.asked.append((name, self.id, *values, *([options] if options else [])))
             return "answer"
 
         return ask
@@ -393,6 +396,56 @@ def test_a_request_asks_the_workflow_for_the_chosen_action(
 ) -> None:
     invoke("workflow", *command, "--db", "http://host")
     assert client.asked == ["http://host", asked]
+
+
+RETRY = {"by": "ann", "timeout": "2s", "maximum_attempts": 4, "queue": "q"}
+BY = ["--reason", "why", "--by", "ann"]
+
+
+@pytest.mark.parametrize(
+    ("command", "asked"),
+    [
+        (["workflow", "pause", "o-1", *BY], ("pause", "o-1", "why", {"by": "ann"})),
+        (["workflow", "unpause", "o-1", *BY], ("unpause", "o-1", "why", {"by": "ann"})),
+        (
+            [
+                "activity",
+                "retry",
+                "o-1",
+                "3",
+                *BY,
+                "--timeout",
+                "2s",
+                "--maximum-attempts",
+                "4",
+                "--queue",
+                "q",
+            ],
+            ("retry", "o-1/3", "why", RETRY),
+        ),
+        (
+            ["activity", "complete", "o-1", "3", "-7", *BY],
+            ("complete", "o-1/3", -7, {"reason": "why", "by": "ann"}),
+        ),
+        (
+            ["activity", "fail", "o-1", "3", "lost", *BY],
+            ("fail", "o-1/3", "lost", {"reason": "why", "by": "ann"}),
+        ),
+    ],
+)
+def test_an_operator_says_who_asks_and_why(
+    client: FakeClient, command: list[str], asked: tuple[Any, ...]
+) -> None:
+    invoke(*command, "--db", "http://host")
+    assert client.asked == ["http://host", asked]
+
+
+def test_who_asks_is_by_default_the_user_of_the_process(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "bob")
+    invoke("workflow", "pause", "o-1", "--db", "http://host")
+    assert client.asked[1] == ("pause", "o-1", "", {"by": "bob"})
 
 
 def test_a_list_has_its_filters(client: FakeClient) -> None:

@@ -240,6 +240,13 @@ ASK: dict[str, Callable[[Any], Coroutine[Any, Any, Any]]] = {
     "query_by_name": lambda handle: handle.query_by_name("is_heavier", [7]),
     "cancel": lambda handle: handle.cancel("too heavy"),
     "terminate": lambda handle: handle.terminate("too heavy"),
+    "pause": lambda handle: handle.pause("look", by="ann"),
+    "unpause": lambda handle: handle.unpause("go", by="ann"),
+    "retry": lambda handle: handle.activity(3).retry(
+        "up again", by="ann", timeout="2s", maximum_attempts=4, queue="q"
+    ),
+    "complete": lambda handle: handle.activity(3).complete(7, reason="by phone", by="ann"),
+    "fail": lambda handle: handle.activity(3).fail("lost", reason="it is", by="ann"),
     "result": lambda handle: handle.result(),
 }
 ANSWERS: dict[str, Any] = {
@@ -254,6 +261,18 @@ WANTED: dict[str, dict[str, Any]] = {
     "query_by_name": {"name": "is_heavier", "input": b"[7]"},
     "cancel": {"reason": "too heavy"},
     "terminate": {"reason": "too heavy"},
+    "pause": {"reason": "look", "by": "ann"},
+    "unpause": {"reason": "go", "by": "ann"},
+    "retry": {
+        "number": 3,
+        "reason": "up again",
+        "by": "ann",
+        "timeout_us": 2_000_000,
+        "maximum_attempts": 4,
+        "queue": "q",
+    },
+    "complete": {"number": 3, "value": b"7", "reason": "by phone", "by": "ann"},
+    "fail": {"number": 3, "reason": "it is", "by": "ann"},
     "result": {},
 }
 

@@ -13,7 +13,7 @@ import pytest
 from perdure.client import Client, Handle, SyncClient, SyncHandle
 from perdure.client.sync import _LoopThread
 
-ANSWER = SimpleNamespace(id="order-1")
+ANSWER = SimpleNamespace(id="order-1", number=3)
 NOT_ASKED = {"connect", "close", "watch", "stream"}  # the last two ask when they are iterated
 
 

@@ -95,9 +95,11 @@ class Driven:
         """Take over an event, as the code or a decision causes it."""
         record(self.state, event, self.at, self.written)
 
-    def schedule(self, number: int = 1, *, queue: str = "default", **policy: Any) -> None:
+    def schedule(
+        self, number: int = 1, *, queue: str = "default", when_exhausted: str = "fail", **policy: Any
+    ) -> None:
         """The code schedules an activity; its first attempt has the token `first-N`."""
-        options = ActivityOptions(queue, retry=RetryPolicy(**policy))
+        options = ActivityOptions(queue, retry=RetryPolicy(**policy), when_exhausted=when_exhausted)
         self.record(ev.ActivityScheduled(number, "charge", b"[1]", options, f"first-{number}"))
 
     def fail(self, token: str, failure: FailureInfo = BROKEN, **fields: Any) -> list[Any]:

@@ -16,13 +16,18 @@ from perdure.model.commands import (
     CancelWorkflow,
     DeleteWorkflow,
     FailToken,
+    PauseWorkflow,
     QueryWorkflow,
     ReadHistory,
+    RejectActivity,
     Request,
+    ResolveActivity,
     ResolveToken,
+    RetryActivityNow,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
+    UnpauseWorkflow,
     UpdateWorkflow,
 )
 
@@ -80,6 +85,24 @@ def call_of(command: Request | AnyCommand) -> Call:
         case DeleteWorkflow():
             asked = {"reason": command.reason, "run_id": command.run_id}
             return Call("DELETE", path, tuple((name, value) for name, value in asked.items() if value))
+        case PauseWorkflow():
+            return _post(command, f"{path}/pause", _asked(command))
+        case UnpauseWorkflow():
+            return _post(command, f"{path}/unpause", _asked(command))
+        case RetryActivityNow():
+            options: dict[str, Any] = {
+                "timeout": f"{command.timeout_us}us" if command.timeout_us else "",
+                "maximum_attempts": command.maximum_attempts or "",
+                "queue": command.queue,
+            }
+            body = {**_asked(command), **options}
+            return _post(command, f"{path}/activities/{command.number}/retry", body)
+        case ResolveActivity():
+            body = {**_asked(command), "input": _base64(command.value)}
+            return _post(command, f"{path}/activities/{command.number}/complete", body)
+        case RejectActivity():
+            body = {**_asked(command), "failure": _base64(msgspec.msgpack.encode(command.failure))}
+            return _post(command, f"{path}/activities/{command.number}/fail", body)
         case ResolveToken():
             body = {"input": _base64(command.value)}
             return _post(command, f"{BASE}/tokens/{_segment(command.token)}", body)
@@ -200,6 +223,11 @@ def _post(command: Request, path: str, body: dict[str, Any], trace: str = "") ->
         msgspec.json.encode({name: value for name, value in body.items() if value != ""}),
         headers,
     )
+
+
+def _asked(command: Any) -> dict[str, Any]:
+    """The fields that every request of an operator has."""
+    return {"by": command.by, "reason": command.reason, "run_id": command.run_id}
 
 
 def _base64(payload: bytes) -> str:

@@ -45,9 +45,21 @@ ValuesArgument = Annotated[
 ]
 _IF_RUNNING: Final = ("refuse", "attach", "terminate")
 _IF_CLOSED: Final = ("start", "refuse", "after_failure")
-_STATUSES: Final = ("running", "suspended", "completed", "failed", "cancelled", "terminated", "timed_out")
+_STATUSES: Final = (
+    "running",
+    "suspended",
+    "paused",
+    "completed",
+    "failed",
+    "cancelled",
+    "terminated",
+    "timed_out",
+)
 _TEXT_WANTED: Final = re.compile(r"expected str, got (?:int|float|bool|null)\b")
 ReasonOption = Annotated[str, typer.Option(help="Reason, recorded in the history.")]
+ByOption = Annotated[
+    str, typer.Option(help="Who asks, recorded in the history; by default the user of this process.")
+]
 
 
 @commands.command(cls=TakesNumbers)
@@ -110,7 +122,7 @@ def list_(
     status: Annotated[
         list[str] | None,
         typer.Option(
-            help="running, suspended, completed, failed, cancelled, terminated or timed_out; may be "
+            help="running, suspended, paused, completed, failed, cancelled, terminated or timed_out; may be "
             "repeated.",
             autocompletion=lambda: list(_STATUSES),
         ),
@@ -253,7 +265,7 @@ def signal(
 ) -> None:
     """Send a signal; returns when it is durable."""
     arguments = values_of(values)
-    _ask_of(db, app, id, lambda handle: handle.signal_by_name(name, arguments))
+    ask_of(db, app, id, lambda handle: handle.signal_by_name(name, arguments))
     say({"workflow_id": id, "signal": name}, f"{id}: signalled {name}")
 
 
@@ -267,7 +279,7 @@ def update(
 ) -> None:
     """Send an update, and print its answer."""
     arguments = values_of(values)
-    print_json(_ask_of(db, app, id, lambda handle: handle.update_by_name(name, arguments)))
+    print_json(ask_of(db, app, id, lambda handle: handle.update_by_name(name, arguments)))
 
 
 @commands.command(cls=TakesNumbers)
@@ -280,7 +292,7 @@ def query(
 ) -> None:
     """Query the live run; prints the answer as JSON."""
     arguments = values_of(values)
-    print_json(_ask_of(db, app, id, lambda handle: handle.query_by_name(name, arguments)))
+    print_json(ask_of(db, app, id, lambda handle: handle.query_by_name(name, arguments)))
 
 
 @commands.command()
@@ -305,7 +317,7 @@ def stream(
                 typer.echo(msgspec.json.encode(value))
         return kept
 
-    found = _ask_of(db, app, id, read)
+    found = ask_of(db, app, id, read)
     if Wanted.json:
         print_json(found)
 
@@ -332,7 +344,7 @@ def result(
     limit = duration_of(timeout, "--timeout")
     limit_s = 0.0 if no_wait else microseconds(limit) / 1e6 if limit else None
     try:
-        print_json(_ask_of(db, app, id, lambda handle: awaited(handle, limit_s)))
+        print_json(ask_of(db, app, id, lambda handle: awaited(handle, limit_s)))
     except WorkflowFailed as failed:
         print_failure(failed.cause)
         raise
@@ -343,7 +355,7 @@ def cancel(
     id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DEFAULT_DB, app: AppOption = ""
 ) -> None:
     """Ask a workflow to end: its code may clean up first."""
-    _ask_of(db, app, id, lambda handle: handle.cancel(reason))
+    ask_of(db, app, id, lambda handle: handle.cancel(reason))
     say({"workflow_id": id, "requested": "cancel"}, f"{id}: cancellation requested")
 
 
@@ -352,7 +364,7 @@ def terminate(
     id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DEFAULT_DB, app: AppOption = ""
 ) -> None:
     """End a workflow immediately; none of its code runs."""
-    _ask_of(db, app, id, lambda handle: handle.terminate(reason))
+    ask_of(db, app, id, lambda handle: handle.terminate(reason))
     say({"workflow_id": id, "requested": "terminate"}, f"{id}: terminated")
 
 
@@ -392,6 +404,42 @@ def delete(
     say({**deletion.document(), "deleted": deleted}, f"{deleted} deleted")
 
 
+@commands.command()
+def pause(
+    id: IdArgument,
+    reason: ReasonOption = "",
+    by: ByOption = "",
+    db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
+) -> None:
+    """Stop running the code of a workflow; what arrives is recorded, timers hold."""
+    ask_of(db, app, id, lambda handle: handle.pause(reason, by=by or user()))
+    say({"workflow_id": id, "requested": "pause"}, f"{id}: paused")
+
+
+@commands.command()
+def unpause(
+    id: IdArgument,
+    reason: ReasonOption = "",
+    by: ByOption = "",
+    db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
+) -> None:
+    """Let a paused workflow continue, and retry the activities that have paused it."""
+    ask_of(db, app, id, lambda handle: handle.unpause(reason, by=by or user()))
+    say({"workflow_id": id, "requested": "unpause"}, f"{id}: continues")
+
+
+def user() -> str:
+    """The name of the user of this process; empty: it has none."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that has no name
+        return ""
+
+
 def ask(db: str, app: str, question: Callable[[Client], Awaitable[T]]) -> T:
     """Connect, call a function with the client, close, and return the result.
 
@@ -425,7 +473,8 @@ def ask(db: str, app: str, question: Callable[[Client], Awaitable[T]]) -> T:
         ) from None
 
 
-def _ask_of(db: str, app: str, id: str, question: Callable[[Handle[Any, Any]], Awaitable[T]]) -> T:
+def ask_of(db: str, app: str, id: str, question: Callable[[Handle[Any, Any]], Awaitable[T]]) -> T:
+    """As `ask`, with the handle of a workflow."""
     return ask(db, app, lambda client: question(client.get_by_name(id)))
 
 

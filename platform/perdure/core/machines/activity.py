@@ -10,7 +10,7 @@ has ended. `abandon` changes nothing for the activity; the code has left it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -27,12 +27,12 @@ from perdure.core.machine import (
     Stamp,
     same_number,
 )
-from perdure.core.state import ActivityState, ActivityStatus, LaterState, RunState
+from perdure.core.state import ActivityState, ActivityStatus, LaterState, Phase, RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.duration import LATEST_US
-from perdure.model.failure import BRIEF_BYTES, FailureInfo, bounded, members_of
+from perdure.model.failure import BRIEF_BYTES, FailureInfo, bounded, head, members_of, text_of
 from perdure.model.inline import OUTCOME_UNKNOWN
 from perdure.model.options import ActivityOptions, RetryPolicy, interval_us
 from perdure.model.states import Wait
@@ -75,13 +75,28 @@ TRANSITIONS: Final[dict[tuple[ActivityStatus, type[ev.Event]], ActivityStatus]] 
     (_S.BACKING_OFF, ev.ActivityRetried): _S.DISPATCHED,
     (_S.BACKING_OFF, ev.ActivityFailed): _S.FAILED,
     (_S.BACKING_OFF, ev.ActivityCancelRequested): _S.CANCELLED,
+    (_S.BACKING_OFF, ev.ActivityCompleted): _S.COMPLETED,
+    (_S.DISPATCHED, ev.ActivityExhausted): _S.EXHAUSTED,
+    (_S.STARTED, ev.ActivityExhausted): _S.EXHAUSTED,
+    (_S.DEFERRED, ev.ActivityExhausted): _S.EXHAUSTED,
+    (_S.BACKING_OFF, ev.ActivityExhausted): _S.EXHAUSTED,
+    (_S.EXHAUSTED, ev.ActivityRetried): _S.DISPATCHED,
+    (_S.EXHAUSTED, ev.ActivityCompleted): _S.COMPLETED,
+    (_S.EXHAUSTED, ev.ActivityFailed): _S.FAILED,
+    (_S.EXHAUSTED, ev.ActivityCancelRequested): _S.CANCELLED,
+    (_S.EXHAUSTED, ev.ActivityStopRequested): _S.STOPPING,
+    (_S.EXHAUSTED, ev.ActivityAbandoned): _S.EXHAUSTED,
 }
 
-_WITHOUT_TASK: Final = (_S.BACKING_OFF, _S.DEFERRED)
+_WITHOUT_TASK: Final = (_S.BACKING_OFF, _S.DEFERRED, _S.EXHAUSTED)
 """The statuses in which no worker has an attempt."""
+BETWEEN: Final = (_S.BACKING_OFF, _S.EXHAUSTED)
+"""The statuses in which the token is that of an attempt that has not begun."""
 _LEASED: Final = (_S.STARTED, _S.STOPPING)
 """The statuses in which a worker may have a lease."""
 
+REASON_BYTES: Final = 1_024
+"""Of the last failure in the reason of a pause."""
 DECLINED_US: Final = 10_000_000
 """The shortest delay before a declined task is dispatched again; the longest is a hundred times as
 long."""
@@ -114,7 +129,7 @@ LONGEST_AWAY_US: Final = 300_000_000
 def _current_attempt(run: RunState, number: int, token: str) -> ActivityState | None:
     """The open activity whose current attempt has this token."""
     activity = run.activities.get(number)
-    if activity is None or activity.token != token or activity.status is _S.BACKING_OFF:
+    if activity is None or activity.token != token or activity.status in BETWEEN:
         return None
     return activity
 
@@ -137,7 +152,7 @@ def _fail(run: RunState, command: cm.FailActivity, stamp: Stamp) -> Decision:
         return _ignored(run, command)
     if activity.status is _S.STOPPING:
         return Decision((_after_stop(activity, command),))
-    return Decision((after_failure(activity, command.failure, stamp, timed_out=command.timed_out),))
+    return Decision(failed(run, activity, command.failure, stamp, timed_out=command.timed_out))
 
 
 def _defer(run: RunState, command: cm.DeferActivity, stamp: Stamp) -> Decision:
@@ -175,7 +190,7 @@ def _expire_answer(run: RunState, command: cm.ExpireAnswer, stamp: Stamp) -> Dec
     seconds = activity.options.timeout_us / 1_000_000
     message = f"attempt {activity.attempt} had no answer within timeout={seconds:g}s"
     failure = FailureInfo("builtins:TimeoutError", message)
-    return Decision((after_failure(activity, failure, stamp, timed_out=True),))
+    return Decision(failed(run, activity, failure, stamp, timed_out=True))
 
 
 def _after_stop(
@@ -223,7 +238,7 @@ def _expire_lease(run: RunState, command: cm.ExpireLease, stamp: Stamp) -> Decis
         message = f"activity {activity.name!r}: {message}: it is not known whether it took effect"
         kind = OUTCOME_UNKNOWN
     failure = FailureInfo(type=kind, message=message)
-    return Decision((after_failure(activity, failure, stamp, timed_out=False),))
+    return Decision(failed(run, activity, failure, stamp, timed_out=False))
 
 
 def _is_stopping(activity: ActivityState) -> bool:
@@ -244,7 +259,9 @@ def _retry(run: RunState, command: cm.RetryActivity, stamp: Stamp) -> Decision:
 def _expire(run: RunState, command: cm.ExpireActivity, stamp: Stamp) -> Decision:
     activity = run.activities.get(command.number)
     limit_us = 0 if activity is None else activity.options.retry.give_up_after_us
-    if activity is None or not limit_us or stamp.at < activity.scheduled_at + limit_us:
+    if activity is None or not limit_us or stamp.at < activity.since + limit_us:
+        return NOTHING
+    if activity.status is _S.EXHAUSTED:
         return NOTHING
     seconds = limit_us / 1_000_000
     last = f"; the last attempt: {activity.failure.message}" if activity.failure else ""
@@ -253,16 +270,58 @@ def _expire(run: RunState, command: cm.ExpireActivity, stamp: Stamp) -> Decision
         message=f"no result within give_up_after={seconds:g}s{last}",
         cause=activity.failure,
     )
+    if activity.options.when_exhausted == "pause" and activity.status is not _S.STOPPING:
+        return Decision(_then_paused(run, activity, _exhausted(activity, failure, stamp, timed_out=True)))
     return Decision((ev.ActivityFailed(command.number, failure, activity.attempt, timed_out=True),))
 
 
 # ---- the retry policy
 
 
+def failed(
+    run: RunState, activity: ActivityState, failure: FailureInfo, stamp: Stamp, *, timed_out: bool
+) -> tuple[ev.AnyEvent, ...]:
+    """As `after_failure`; and the run is paused if an operator is to decide."""
+    event = after_failure(activity, failure, stamp, timed_out=timed_out)
+    return _then_paused(run, activity, event) if type(event) is ev.ActivityExhausted else (event,)
+
+
+def _then_paused(
+    run: RunState, activity: ActivityState, event: ev.ActivityExhausted
+) -> tuple[ev.AnyEvent, ...]:
+    return (event, paused_by(activity, event.failure)) if run.phase is Phase.RUNNING else (event,)
+
+
+def paused_by(activity: ActivityState, failure: FailureInfo | None = None) -> ev.WorkflowPaused:
+    """The event of a run that is paused because this activity waits for a decision.
+
+    Args:
+        activity: its attempts are exhausted.
+        failure: of the last attempt; None: the one that was recorded.
+    """
+    failure = failure or activity.failure
+    attempts = "1 attempt" if activity.attempt == 1 else f"{activity.attempt} attempts"
+    why = f": {head(text_of(failure), REASON_BYTES)}" if failure is not None else ""
+    reason = f"activity {activity.number} {activity.name!r} failed after {attempts}{why}"
+    return ev.WorkflowPaused(reason=reason, number=activity.number)
+
+
+def _exhausted(
+    activity: ActivityState, failure: FailureInfo, stamp: Stamp, *, timed_out: bool
+) -> ev.ActivityExhausted:
+    return ev.ActivityExhausted(activity.number, failure, activity.attempt, stamp.token(), timed_out)
+
+
+def exhausted(run: RunState) -> Iterator[ActivityState]:
+    """The activities of the run that wait for an operator's decision."""
+    return (each for each in run.activities.values() if each.status is _S.EXHAUSTED)
+
+
 def after_failure(
     activity: ActivityState, failure: FailureInfo, stamp: Stamp, *, timed_out: bool
-) -> ev.ActivityAttemptFailed | ev.ActivityFailed:
-    """The event that the failure of an attempt leads to: another attempt, or the end.
+) -> ev.ActivityAttemptFailed | ev.ActivityFailed | ev.ActivityExhausted:
+    """The event that the failure of an attempt leads to: another attempt, an operator's decision,
+    or the end.
 
     Args:
         activity: the activity that failed.
@@ -278,10 +337,15 @@ def after_failure(
         )
         pause_us = min(first << min(activity.attempt - 1, 6), longest)
         return _attempt_failed(activity, failure, stamp.at + pause_us, stamp.token())
-    if not _is_final(activity.options, failure, activity.attempt):
-        retry_at = stamp.at + interval_us(policy, activity.attempt, failure.retry_after_us)
-        if not policy.give_up_after_us or retry_at < activity.scheduled_at + policy.give_up_after_us:
+    attempt = activity.attempt - activity.earlier
+    if _is_final(activity.options, failure):
+        return ev.ActivityFailed(activity.number, failure, activity.attempt, timed_out)
+    if not _is_last(activity.options, failure, attempt):
+        retry_at = stamp.at + interval_us(policy, attempt, failure.retry_after_us)
+        if not policy.give_up_after_us or retry_at < activity.since + policy.give_up_after_us:
             return _attempt_failed(activity, failure, retry_at, stamp.token())
+    if activity.options.when_exhausted == "pause":
+        return _exhausted(activity, failure, stamp, timed_out=timed_out)
     return ev.ActivityFailed(activity.number, failure, activity.attempt, timed_out)
 
 
@@ -312,17 +376,25 @@ def is_mistake(failure: FailureInfo | None) -> bool:
     return failure is not None and failure.type in MISTAKES
 
 
-def _is_final(options: ActivityOptions, failure: FailureInfo, attempt: int) -> bool:
+def _is_final(options: ActivityOptions, failure: FailureInfo) -> bool:
+    """Whether no attempt can cure the failure, as its author says."""
     policy = options.retry
     if options.at_most_once and failure.type == OUTCOME_UNKNOWN:
-        # Nobody could look its outcome up: the next attempt asks again. `maximum_attempts` is of
-        # those that run the function.
         return failure.is_final
     if failure.is_final or _is_never_retried(policy, failure):
         return True
-    if any(is_mistake(member) for member in members_of(failure)):
-        return True  # of a group, which the author has made
-    return bool(policy.maximum_attempts) and attempt >= policy.maximum_attempts
+    # of a group, which the author has made
+    return any(is_mistake(member) for member in members_of(failure))
+
+
+def _is_last(options: ActivityOptions, failure: FailureInfo, attempt: int) -> bool:
+    """Whether the policy allows no more attempts than these."""
+    if options.at_most_once and failure.type == OUTCOME_UNKNOWN:
+        # Nobody could look its outcome up: the next attempt asks again. `maximum_attempts` is of
+        # those that run the function.
+        return False
+    limit = options.retry.maximum_attempts
+    return bool(limit) and attempt >= limit
 
 
 def _is_never_retried(policy: RetryPolicy, failure: FailureInfo) -> bool:
@@ -350,7 +422,7 @@ def _on_scheduled(run: RunState, event: ev.ActivityScheduled, outbox: Outbox | N
     if outbox is not None:
         outbox.dispatch(task_of(run, activity), is_inline=activity.options.use > 0)
         if event.options.retry.give_up_after_us:
-            outbox.arm(_give_up_timer(run, activity))
+            outbox.arm(give_up_timer(run, activity))
 
 
 def _on_started(run: RunState, event: ev.ActivityStarted, outbox: Outbox | None) -> None:
@@ -364,7 +436,7 @@ def _on_declined(run: RunState, event: ev.ActivityDeclined, outbox: Outbox | Non
     activity, _ = _moved(run, event)
     activity.declined, activity.retry_at = event.reason, event.retry_at
     if outbox is not None:
-        outbox.arm(_retry_timer(run, activity))
+        _arm(run, outbox, _retry_timer(run, activity))
 
 
 def _on_deferred(run: RunState, event: ev.ActivityDeferred, outbox: Outbox | None) -> None:
@@ -378,7 +450,7 @@ def _on_deferred(run: RunState, event: ev.ActivityDeferred, outbox: Outbox | Non
         run.later = {}
     run.later[event.number] = LaterState(activity.token, run.last_at, event.expires_at)
     if outbox is not None:
-        outbox.arm(_answer_timer(run, event.number))
+        _arm(run, outbox, _answer_timer(run, event.number))
 
 
 def _on_attempt_failed(run: RunState, event: ev.ActivityAttemptFailed, outbox: Outbox | None) -> None:
@@ -399,7 +471,7 @@ def _on_attempt_failed(run: RunState, event: ev.ActivityAttemptFailed, outbox: O
         activity.failure, activity.failed = event.failure, event.attempt
     activity.worker = activity.declined = ""
     if outbox is not None:
-        outbox.arm(_retry_timer(run, activity))
+        _arm(run, outbox, _retry_timer(run, activity))
 
 
 def _on_retried(run: RunState, event: ev.ActivityRetried, outbox: Outbox | None) -> None:
@@ -443,13 +515,13 @@ def _on_stop_requested(run: RunState, event: ev.ActivityStopRequested, outbox: O
     activity, before = _moved(run, event)
     if before is _S.DEFERRED:
         _waited(run, event.number, outbox, 0)
-    if activity.retry_at or before is _S.DEFERRED:
+    if activity.retry_at or before is _S.DEFERRED or before is _S.EXHAUSTED:
         # No attempt runs that could say when it has stopped: the timer does.
         if outbox is not None and activity.retry_at:
             outbox.disarm(_retry_timer(run, activity))
         activity.retry_at = run.last_at
         if outbox is not None:
-            outbox.arm(_retry_timer(run, activity))
+            _arm(run, outbox, _retry_timer(run, activity))
     elif outbox is not None:
         outbox.cancel(run.run_id, activity.number, activity.token, is_step=activity.options.is_step)
 
@@ -466,6 +538,31 @@ def _on_abandoned(run: RunState, event: ev.ActivityAbandoned, outbox: Outbox | N
     if run.abandoned is None:
         run.abandoned = set()
     run.abandoned.add(event.number)
+
+
+def _on_exhausted(run: RunState, event: ev.ActivityExhausted, outbox: Outbox | None) -> None:
+    activity, before = _moved(run, event)
+    if before is _S.DEFERRED:
+        _waited(run, event.number, outbox, answer_of(event.failure))
+    if outbox is not None:
+        if event.timed_out:  # its attempt may still run
+            _stop(run, activity, before, outbox)
+        else:
+            _end(run, activity, before, outbox)
+        outbox.failed(run, event, activity.name)
+    activity.retry_at, activity.token = 0, event.token
+    activity.failure, activity.failed = event.failure, event.attempt
+    activity.worker = activity.declined = ""
+
+
+def _timers(run: RunState) -> Iterator[Timer]:
+    for activity in run.activities.values():
+        if activity.retry_at:
+            yield _retry_timer(run, activity)
+        if activity.options.retry.give_up_after_us and activity.status is not _S.EXHAUSTED:
+            yield give_up_timer(run, activity)
+        if activity.status is _S.DEFERRED:
+            yield _answer_timer(run, activity.number)
 
 
 def _on_command_ignored(run: RunState, event: ev.CommandIgnored, outbox: Outbox | None) -> None:
@@ -485,6 +582,12 @@ def _close(run: RunState, outbox: Outbox | None) -> None:
     run.activities.clear()
 
 
+def _arm(run: RunState, outbox: Outbox, timer: Timer) -> None:
+    """Store a timer. Those of a paused run are stored when it continues."""
+    if not run.phase.is_paused:
+        outbox.arm(timer)
+
+
 def _waited(run: RunState, number: int, outbox: Outbox | None, answer: int) -> None:
     """Record that the attempt does not wait for an answer any more; the answer is kept to recognise
     repeats.
@@ -498,19 +601,19 @@ def _waited(run: RunState, number: int, outbox: Outbox | None, answer: int) -> N
 def _end(run: RunState, activity: ActivityState, before: ActivityStatus, outbox: Outbox) -> None:
     if activity.retry_at:
         outbox.disarm(_retry_timer(run, activity))
-    if _is_out(activity, before):
+    if is_out(activity, before):
         outbox.end_task((run.run_id, activity.number), is_step=activity.options.is_step)
     if activity.options.retry.give_up_after_us:
-        outbox.disarm(_give_up_timer(run, activity))
+        outbox.disarm(give_up_timer(run, activity))
 
 
 def _stop(run: RunState, activity: ActivityState, before: ActivityStatus, outbox: Outbox) -> None:
     _end(run, activity, before, outbox)
-    if _is_out(activity, before):
+    if is_out(activity, before):
         outbox.cancel(run.run_id, activity.number, activity.token, is_step=activity.options.is_step)
 
 
-def _is_out(activity: ActivityState, status: ActivityStatus) -> bool:
+def is_out(activity: ActivityState, status: ActivityStatus) -> bool:
     """Whether a task of it is dispatched; a declined one is."""
     if status is _S.STOPPING:
         return not activity.retry_at or bool(activity.declined)
@@ -562,8 +665,9 @@ def _answer_timer(run: RunState, number: int) -> Timer:
     return Timer(expires_at, run.run_id, TimerKind.ANSWER, number, run.workflow_id)
 
 
-def _give_up_timer(run: RunState, activity: ActivityState) -> Timer:
-    at = activity.scheduled_at + activity.options.retry.give_up_after_us
+def give_up_timer(run: RunState, activity: ActivityState) -> Timer:
+    """That of `give_up_after`."""
+    at = activity.since + activity.options.retry.give_up_after_us
     return Timer(at, run.run_id, TimerKind.GIVE_UP, activity.number, run.workflow_id)
 
 
@@ -623,12 +727,16 @@ def _waits(run: RunState, limit: int) -> list[Wait]:
     waited_for: Iterable[tuple[int, ActivityState]] = run.activities.items()
     if (abandoned := run.abandoned) is not None:
         waited_for = ((number, each) for number, each in waited_for if number not in abandoned)
-    return [
-        Wait("activity", each.name, number, each.attempt, each.scheduled_at, each.retry_at)
-        if each.status is not _S.DEFERRED or run.later is None
-        else Wait("answer", each.name, number, each.attempt, each.scheduled_at, run.later[number].expires_at)
-        for number, each in islice(waited_for, limit)
-    ]
+    return [_wait(run, number, each) for number, each in islice(waited_for, limit)]
+
+
+def _wait(run: RunState, number: int, activity: ActivityState) -> Wait:
+    kind, due_at = "activity", activity.retry_at
+    if activity.status is _S.DEFERRED and run.later is not None:
+        kind, due_at = "answer", run.later[number].expires_at
+    elif activity.status is _S.EXHAUSTED:
+        kind = "decision"
+    return Wait(kind, activity.name, number, activity.attempt, activity.scheduled_at, due_at)
 
 
 _WHILE_OPEN: Final = Cancelling(
@@ -666,6 +774,7 @@ MACHINE: Final = Machine(
         ev.ActivityCancelled: _on_cancelled,
         ev.ActivityAbandoned: _on_abandoned,
         ev.CommandIgnored: _on_command_ignored,
+        ev.ActivityExhausted: _on_exhausted,
     },
     actions={
         ac.ScheduleActivity: ActionRule(
@@ -708,5 +817,6 @@ MACHINE: Final = Machine(
     },
     holds="activities",
     waits=_waits,
+    timers=_timers,
     close=_close,
 )

@@ -1,4 +1,4 @@
-"""The machine of a run as a whole: delayed, running, suspended, closed.
+"""The machine of a run as a whole: delayed, running, suspended, paused, closed.
 
 A run is suspended when its code cannot be replayed to the end of its history. No data is lost; the
 run resumes when the code matches again.
@@ -6,13 +6,13 @@ run resumes when the code matches again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from perdure.core import requests
 from perdure.core.machine import NOTHING, ActionRule, Decision, Machine, Outbox, Stamp
 from perdure.core.machines import token
-from perdure.core.state import Phase, RunState
+from perdure.core.state import Pause, Phase, RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
 from perdure.model import events as ev
@@ -38,6 +38,14 @@ TRANSITIONS: Final[dict[tuple[Phase, type[ev.Event]], Phase]] = {
     (_P.SUSPENDED, ev.WorkflowSuspended): _P.SUSPENDED,
     (_P.SUSPENDED, ev.WorkflowTerminated): _P.TERMINATED,
     (_P.SUSPENDED, ev.WorkflowTimedOut): _P.TIMED_OUT,
+    (_P.RUNNING, ev.WorkflowPaused): _P.PAUSED,
+    (_P.PAUSED, ev.WorkflowPaused): _P.PAUSED,
+    (_P.PAUSED, ev.WorkflowUnpaused): _P.SUSPENDED,
+    (_P.PAUSED, ev.WorkflowTerminated): _P.TERMINATED,
+    (_P.DELAYED, ev.WorkflowPaused): _P.HELD,
+    (_P.HELD, ev.WorkflowUnpaused): _P.DELAYED,
+    (_P.HELD, ev.WorkflowCancelled): _P.CANCELLED,
+    (_P.HELD, ev.WorkflowTerminated): _P.TERMINATED,
 }
 
 STORM: Final = 10
@@ -58,7 +66,7 @@ def _cancel(run: RunState, command: cm.CancelWorkflow, stamp: Stamp) -> Decision
     if run.cancels >= STORM and stamp.at < run.cancelled_at + STORM_US:
         return Decision(reply=accepted)  # it asks for what was just asked for
     requested = ev.WorkflowCancelRequested(command.reason, command.request_id)
-    if run.phase is Phase.DELAYED:  # no code runs yet that could clean up
+    if run.phase is Phase.DELAYED or run.phase is Phase.HELD:  # no code runs yet that could clean up
         return Decision((requested, ev.WorkflowCancelled(command.reason)), accepted)
     return Decision((requested,), accepted)
 
@@ -135,6 +143,25 @@ def _on_resumed(run: RunState, event: ev.WorkflowResumed, outbox: Outbox | None)
     run.reason = ""
 
 
+def _on_paused(run: RunState, event: ev.WorkflowPaused, outbox: Outbox | None) -> None:
+    was_paused = run.phase.is_paused
+    run.phase = TRANSITIONS[run.phase, ev.WorkflowPaused]
+    run.reason = event.reason
+    pause = run.part(Pause)
+    pause.by, pause.number, pause.since = event.by, event.number, run.last_at
+    if not was_paused:
+        pause.event_id = run.last_event_id
+    if event.request_id:
+        run.requests["pause", event.request_id] = requests.of_asked(event.by, event.reason)
+
+
+def _on_unpaused(run: RunState, event: ev.WorkflowUnpaused, outbox: Outbox | None) -> None:
+    run.phase = TRANSITIONS[run.phase, ev.WorkflowUnpaused]
+    run.reason = ""
+    if event.request_id:
+        run.requests["unpause", event.request_id] = requests.of_asked(event.by, event.reason)
+
+
 def _on_cancel_requested(run: RunState, event: ev.WorkflowCancelRequested, outbox: Outbox | None) -> None:
     run.cancel_reason = event.reason
     run.cancels += 1
@@ -188,6 +215,13 @@ def _close(run: RunState, outbox: Outbox | None) -> None:
             outbox.disarm(_timeout_timer(run))
         if run.started.delayed_until:
             outbox.disarm(_begin_timer(run))
+
+
+def _timers(run: RunState) -> Iterator[Timer]:
+    if run.started.timeout_us:
+        yield _timeout_timer(run)
+    if run.phase is Phase.DELAYED or run.phase is Phase.HELD:
+        yield _begin_timer(run)
 
 
 def _timeout_timer(run: RunState) -> Timer:
@@ -258,6 +292,8 @@ MACHINE: Final = Machine(
         ev.WorkflowBegun: _on_begun,
         ev.WorkflowSuspended: _on_suspended,
         ev.WorkflowResumed: _on_resumed,
+        ev.WorkflowPaused: _on_paused,
+        ev.WorkflowUnpaused: _on_unpaused,
         ev.WorkflowCancelRequested: _on_cancel_requested,
         ev.WorkflowCompleted: _on_completed,
         ev.WorkflowFailed: _on_failed,
@@ -298,5 +334,6 @@ MACHINE: Final = Machine(
         TimerKind.BEGIN: lambda timer: cm.BeginWorkflow(timer.workflow_id, timer.run_id),
     },
     waits=_waits,
+    timers=_timers,
     close=_close,
 )

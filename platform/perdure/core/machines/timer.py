@@ -138,5 +138,6 @@ MACHINE: Final = Machine(
     due={TimerKind.CODE: lambda timer: cm.FireTimer(timer.workflow_id, timer.run_id, number=timer.number)},
     holds="timers",
     waits=_waits,
+    timers=lambda run: [_timer(run, number, fires_at) for number, fires_at in run.timers.items()],
     close=_close,
 )

@@ -7,7 +7,7 @@ learns nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hmac import compare_digest
 from itertools import islice
 from typing import Any, Final
@@ -21,7 +21,7 @@ from perdure.core.machine import (
     Outbox,
     Stamp,
 )
-from perdure.core.machines.activity import after_failure, deferred
+from perdure.core.machines.activity import deferred, failed
 from perdure.core.state import ActivityStatus, Phase, RunState, TokenState, TokenStatus
 from perdure.model import actions as ac
 from perdure.model import commands as cm
@@ -132,7 +132,7 @@ def _ending_of(run: RunState) -> str:
     return f"the workflow is {run.status.value}"
 
 
-_NOT_OPEN: Final = (ActivityStatus.BACKING_OFF, ActivityStatus.STOPPING)
+_NOT_OPEN: Final = (ActivityStatus.BACKING_OFF, ActivityStatus.STOPPING, ActivityStatus.EXHAUSTED)
 
 
 def _of_activity(command: cm.AnswerToken) -> TokenAddress | None:
@@ -171,10 +171,10 @@ def _answered_later(
     # The answer may come before the function has returned.
     first = () if open_.status is ActivityStatus.DEFERRED else (deferred(open_, stamp),)
     if isinstance(answer, FailureInfo):
-        end: ev.AnyEvent = after_failure(open_, answer, stamp, timed_out=False)
+        end: tuple[ev.AnyEvent, ...] = failed(run, open_, answer, stamp, timed_out=False)
     else:
-        end = ev.ActivityCompleted(number, answer)
-    return Decision((*first, end), Accepted(command.request_id, run.run_id))
+        end = (ev.ActivityCompleted(number, answer),)
+    return Decision((*first, *end), Accepted(command.request_id, run.run_id))
 
 
 def _is_text_of(run: RunState, attempt: str, given: TokenAddress, text: str) -> bool:
@@ -247,9 +247,14 @@ def _closed(run: RunState, event: Any, outbox: Outbox | None) -> TokenState:
 
 def _close(run: RunState, outbox: Outbox | None) -> None:
     if run.tokens and outbox is not None:
-        for token in run.tokens.values():
-            if token.status is _S.OPEN and token.issued.expires_at:
-                outbox.disarm(_timer(run, token.issued))
+        for timer in _timers(run):
+            outbox.disarm(timer)
+
+
+def _timers(run: RunState) -> Iterator[Timer]:
+    for token in run.tokens.values():
+        if token.status is _S.OPEN and token.issued.expires_at:
+            yield _timer(run, token.issued)
 
 
 def _timer(run: RunState, issued: ev.TokenIssued) -> Timer:
@@ -304,5 +309,6 @@ MACHINE: Final = Machine(
     due={TimerKind.TOKEN: lambda timer: cm.ExpireToken(timer.workflow_id, timer.run_id, number=timer.number)},
     holds="tokens",
     waits=_waits,
+    timers=_timers,
     close=_close,
 )

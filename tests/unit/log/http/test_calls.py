@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from msgspec import json
 
@@ -29,6 +30,7 @@ from perdure.errors import (
     WorkflowNotFound,
 )
 from perdure.model import commands as cm
+from perdure.model.failure import FailureInfo
 from perdure.model.replies import History
 from tests.contract.samples import record, state
 
@@ -68,6 +70,36 @@ def test_who_ends_a_run_says_which_and_why(command: cm.AnyCommand, end: str) -> 
         {"reason": "why", "run_id": "r"},
     )
     assert call.headers["idempotency-key"] == "q"
+
+
+OPERATED: list[tuple[cm.AnyCommand, str, dict[str, Any]]] = [
+    (cm.PauseWorkflow("w", "r", "q", reason="why", by="ann"), "pause", {}),
+    (cm.UnpauseWorkflow("w", "r", "q", reason="why", by="ann"), "unpause", {}),
+    (
+        cm.RetryActivityNow("w", "r", "q", reason="why", by="ann", number=3, timeout_us=5, queue="b"),
+        "activities/3/retry",
+        {"timeout": "5us", "queue": "b"},
+    ),
+    (
+        cm.ResolveActivity("w", "r", "q", reason="why", by="ann", number=3, value=b"7"),
+        "activities/3/complete",
+        {"input": "Nw=="},
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "path", "more"), OPERATED)
+def test_an_operator_says_who_asks_and_why(command: cm.AnyCommand, path: str, more: dict[str, Any]) -> None:
+    call = call_of(command)
+    assert (call.method, call.path) == ("POST", f"{API}/workflows/w/{path}")
+    assert body(call) == {"reason": "why", "by": "ann", "run_id": "r", **more}
+    assert call.headers["idempotency-key"] == "q"
+
+
+def test_an_operator_who_lets_an_activity_fail_sends_the_failure() -> None:
+    call = call_of(cm.RejectActivity("w", number=3, failure=FailureInfo("app:Sad", "lost")))
+    assert call.path == f"{API}/workflows/w/activities/3/fail"
+    assert msgspec.msgpack.decode(b64decode(body(call)["failure"]), type=FailureInfo).message == "lost"
 
 
 def test_a_query_asks_the_run_that_was_named() -> None:
