@@ -89,7 +89,7 @@ def check(spec: Spec, now_us: int) -> None:
             date.fromisoformat(day)
         except ValueError:
             raise UsageError(f'cannot read the day {day!r} of exclude: write it as "2026-12-25"') from None
-    coming = list(_first(times_after(spec, now_us, now_us), LOOK_AHEAD))
+    coming = list(_first(times_after(spec, now_us, now_us), LOOK_AHEAD if spec.jitter_us else 1))
     if not coming:
         raise UsageError("the schedule has no time after now: does exclude leave out every day?")
     gap = spec.every_us or min((later - one for one, later in pairwise(coming)), default=spec.jitter_us + 1)
