@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from perdure import errors
 from perdure.codec.payloads import JsonPayloads
 from perdure.errors import ActivityFailed, ActivityTimedOut, Failure, RemoteException, RetryAfter
+from perdure.model.described import described
 from perdure.model.failure import FAILURE_BYTES, FailureInfo, bounded, size_of
 
 payloads = JsonPayloads()
@@ -606,3 +607,30 @@ def test_a_long_traceback_keeps_its_end() -> None:
     assert 4_000 < len(text.encode()) <= 8 * 1024 + 20
     assert text.startswith("  [...]\n")
     assert text.rstrip().endswith('raise Plain("x")')
+
+
+class Untouchable(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(name)
+
+
+class UntouchableFailure(Failure):
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(name)
+
+
+@pytest.mark.parametrize("number", range(3), ids=["exception", "failure", "class"])
+def test_an_exception_that_cannot_be_asked_anything_is_recorded_by_its_name(number: int) -> None:
+    class NamelessKind(type):  # here, since pytest asks the classes of a module for their attributes
+        def __getattribute__(cls, name: str) -> Any:
+            raise SystemExit(name)
+
+    class Nameless(Exception, metaclass=NamelessKind):
+        pass
+
+    kinds: list[type[Exception]] = [Untouchable, UntouchableFailure, Nameless]
+    name = type.__getattribute__(kinds[number], "__qualname__")
+    found = JsonPayloads().encode_failure(kinds[number]("reason"))
+    assert found.type.endswith(name)
+    assert found.is_final == (number == 1)
+    assert described(kinds[number]("reason")).startswith(name.rpartition(".")[2])

@@ -101,9 +101,8 @@ def _info_of(error: BaseException, depth: int, count: _Count) -> FailureInfo:
         return _described(error, depth, count)
     except BaseException:  # noqa: BLE001  an author's class may raise anything from anywhere
         name = type.__getattribute__(type(error), "__qualname__")
-        return FailureInfo(
-            _clean(f"unknown:{name}", _NAME_BYTES), _text(error), is_final=isinstance(error, Failure)
-        )
+        is_final = issubclass(type(error), Failure)  # `isinstance` asks the object for its class
+        return FailureInfo(_clean(f"unknown:{name}", _NAME_BYTES), _text(error), is_final=is_final)
 
 
 def _described(error: BaseException, depth: int, count: _Count) -> FailureInfo:

@@ -24,7 +24,7 @@ from perdure.engine.ports import RefusedCommand
 from perdure.errors import NotAwaited, ValueUnavailable
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.described import described
+from perdure.model.described import described, name_of
 from perdure.model.replies import AnyReply, Refusal, Refused
 from perdure.replay.signals import Unhandled, ignored_of
 from perdure.replay.suspensions import SUSPENDING, SUSPENDING_ERRORS
@@ -284,7 +284,7 @@ class Activation:
             self.suspend(active, error)
         except BaseException as error:  # noqa: BLE001 - the author's; the run continues with the last view
             message = self.runs.failure_of(error).message
-            active.view_fault = f"the view could not be taken: {type(error).__name__}: {message}"
+            active.view_fault = f"the view could not be taken: {name_of(error)}: {message}"
         else:
             active.view_fault = ""
             if view is not None:
