@@ -17,7 +17,7 @@ from perdure.client import where
 from perdure.client.listing import ListQuery, Order, Sort, size_of
 from perdure.client.ports import Reader
 from perdure.errors import RequestRefused
-from perdure.model.states import Status, WorkflowState
+from perdure.model.states import UNPAUSE, Status, Wait, WorkflowState
 
 SORTS: tuple[Sort, ...] = ("started_at", "updated_at", "closed_at", "workflow_id")
 ATTRIBUTES = (
@@ -52,6 +52,7 @@ def many() -> list[WorkflowState]:
                 2,
                 b'{"n":1}',
                 chance.choice(ATTRIBUTES),
+                waits=(Wait(UNPAUSE, "ann", 0),) if status is Status.PAUSED else (),
             )
         )
     return found

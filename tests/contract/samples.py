@@ -7,7 +7,7 @@ from perdure.engine.ports import Batch
 from perdure.model.commands import AnyCommand, SignalWorkflow
 from perdure.model.events import AnyEvent, EventRecord, SignalReceived, WorkflowStarted
 from perdure.model.replies import Accepted
-from perdure.model.states import Status, WorkflowState
+from perdure.model.states import UNPAUSE, Status, Wait, WorkflowState
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer, TimerKind
 
@@ -59,8 +59,20 @@ def state(
     started_at: int = 1,
     view: bytes = b"",
 ) -> WorkflowState:
+    waits = (Wait(UNPAUSE, "ann", 0),) if status is Status.PAUSED else ()  # else it is read as suspended
     return WorkflowState(
-        workflow_id, run_id, type, status, started_at, started_at, 0, 2, view, memo=MEMO, details=DETAILS
+        workflow_id,
+        run_id,
+        type,
+        status,
+        started_at,
+        started_at,
+        0,
+        2,
+        view,
+        waits=waits,
+        memo=MEMO,
+        details=DETAILS,
     )
 
 
