@@ -254,7 +254,7 @@ async def step_lowers_limit() -> None:
     sys.setrecursionlimit(sys.getrecursionlimit() - 1)
 
 
-ACTIVITIES += [lowers_limit, lowers_limit_in_thread, step_lowers_limit]
+ACTIVITIES.extend([lowers_limit, lowers_limit_in_thread, step_lowers_limit])
 
 
 @pytest.mark.parametrize("name", ["lowers_limit", "lowers_limit_in_thread", "step_lowers_limit"])
