@@ -4,6 +4,7 @@ and the reason."""
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -170,13 +171,15 @@ def test_connection_lines_of_librdkafka_are_left_to_the_watch_of_the_cluster_oth
     logger, _other = (watched({"bootstrap.servers": each})["logger"] for each in ("of-lines:1", "another:1"))
     looks.clear()
     for _ in range(200):
-        logger.error(
+        logger.log(
+            logging.ERROR,
             "%s [%s] %s",
             "FAIL",
             "consumer-1",
             "[thrd:b:1/1]: b:1/1: Connect failed (after 0ms in state CONNECT)",
         )
-        logger.warning("%s [%s] %s", "MAXPOLL", "consumer-1", "application maximum poll interval exceeded")
+        late = "application maximum poll interval exceeded"
+        logger.log(logging.WARNING, "%s [%s] %s", "MAXPOLL", "consumer-1", late)
     assert [record.getMessage() for record in caplog.records] == [
         "MAXPOLL [consumer-1] application maximum poll interval exceeded"
     ]
