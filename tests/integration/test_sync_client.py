@@ -12,9 +12,11 @@ import pytest
 
 from perdure import workflow
 from perdure.client import (
+    ActivityHandle,
     Client,
     Handle,
     ScheduleHandle,
+    SyncActivityHandle,
     SyncClient,
     SyncHandle,
     SyncScheduleHandle,
@@ -30,6 +32,7 @@ PAIRS = [
     (Handle, SyncHandle),
     (UpdateHandle, SyncUpdateHandle),
     (ScheduleHandle, SyncScheduleHandle),
+    (ActivityHandle, SyncActivityHandle),
 ]
 
 
@@ -49,6 +52,7 @@ def translated(annotation: str) -> str:
         ("Handle[", "SyncHandle["),
         ("UpdateSyncHandle[", "SyncUpdateHandle["),
         ("ScheduleHandle", "SyncScheduleHandle"),
+        ("ActivityHandle", "SyncActivityHandle"),
         ("Connecting", "SyncClient"),
     ):
         annotation = annotation.replace(one, other)

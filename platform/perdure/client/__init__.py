@@ -9,6 +9,7 @@ May import `codec`, `core` and the packages below them; adapters are found by th
 address (`address.py`). Start reading at `client.py`; `sync.py` is the same without asyncio.
 """
 
+from perdure.client.activity_handle import ActivityHandle
 from perdure.client.client import Client, Connecting
 from perdure.client.description import (
     Description,
@@ -20,10 +21,17 @@ from perdure.client.description import (
 )
 from perdure.client.handle import Handle
 from perdure.client.schedules import ScheduleDescription, ScheduleHandle
-from perdure.client.sync import SyncClient, SyncHandle, SyncScheduleHandle, SyncUpdateHandle
+from perdure.client.sync import (
+    SyncActivityHandle,
+    SyncClient,
+    SyncHandle,
+    SyncScheduleHandle,
+    SyncUpdateHandle,
+)
 from perdure.client.updates import UpdateHandle
 
 __all__ = [
+    "ActivityHandle",
     "Client",
     "Connecting",
     "Description",
@@ -35,6 +43,7 @@ __all__ = [
     "PendingUpdate",
     "ScheduleDescription",
     "ScheduleHandle",
+    "SyncActivityHandle",
     "SyncClient",
     "SyncHandle",
     "SyncScheduleHandle",
