@@ -58,6 +58,7 @@ class BatchOutbox:
     __slots__ = (
         "_details",
         "_inline_to_start",
+        "_rearmed",
         "_slow",
         "_to_start",
         "_waiters",
@@ -76,6 +77,7 @@ class BatchOutbox:
         self._to_start: list[Task] = []
         self._inline_to_start: list[Task] = []
         self._details: dict[tuple[str, int], bytes] = {}
+        self._rearmed: set[Timer] = set()
         self.batch = Batch()
         self._slow: dict[str, int] = {}
         self.failures: list[tuple[RunState, AnyEvent, str]] = []
@@ -87,6 +89,7 @@ class BatchOutbox:
         self.batch = Batch(at)
         self._to_start.clear()
         self._inline_to_start.clear()
+        self._rearmed.clear()
         self.failures.clear()
         self.refused.clear()
         self.awaited.clear()
@@ -220,15 +223,18 @@ class BatchOutbox:
 
     def arm(self, timer: Timer) -> None:
         """Store a timer."""
-        self.batch.timers_ended.discard(timer)
+        if timer in self.batch.timers_ended:  # of a run that was paused and continues in this batch
+            self.batch.timers_ended.discard(timer)
+            self._rearmed.add(timer)
         self.batch.timers.add(timer)
 
     def disarm(self, timer: Timer) -> None:
         """Remove a timer."""
         if timer in self.batch.timers:
             self.batch.timers.discard(timer)
-        else:
-            self.batch.timers_ended.add(timer)
+            if timer not in self._rearmed:  # the store has no such timer
+                return
+        self.batch.timers_ended.add(timer)
 
 
 def can_reply(address: str) -> bool:

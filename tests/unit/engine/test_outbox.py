@@ -54,6 +54,18 @@ def outbox(steps: Steps) -> BatchOutbox:
     return box
 
 
+def test_a_stored_timer_that_a_pause_holds_and_its_end_stores_again_can_be_removed_in_one_batch(
+    outbox: BatchOutbox,
+) -> None:
+    outbox.disarm(TIMER)
+    outbox.arm(TIMER)
+    assert (outbox.batch.timers, outbox.batch.timers_ended) == ({TIMER}, set())
+
+    outbox.disarm(TIMER)
+
+    assert (outbox.batch.timers, outbox.batch.timers_ended) == (set(), {TIMER})
+
+
 def test_a_task_is_dispatched(outbox: BatchOutbox) -> None:
     outbox.dispatch(task())
     assert outbox.batch.tasks == {KEY: task()}
