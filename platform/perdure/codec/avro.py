@@ -37,7 +37,7 @@ from perdure.model.events import (
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.replies import AnyReply
-from perdure.model.states import Wait, WorkflowState, read, stored
+from perdure.model.states import Status, Wait, WorkflowState, read, stored
 from perdure.model.streams import StreamRecord
 from perdure.model.tasks import Cancellation, Task
 
@@ -151,7 +151,7 @@ class _StateWire(Wire[WorkflowState]):
     def __init__(self, name: str, *structs: type[Struct]) -> None:
         super().__init__(name, *structs)
         write = self.encode
-        self.encode = lambda state: write(stored(state))
+        self.encode = lambda state: write(state if state.status is not Status.PAUSED else stored(state))
 
     def decode(self, data: bytes, header: bytes | None) -> WorkflowState:
         return read(super().decode(data, header))

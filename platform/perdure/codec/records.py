@@ -17,7 +17,7 @@ from perdure.model.commands import AnyCommand
 from perdure.model.dead_letters import RecordHeader
 from perdure.model.events import EventRecord
 from perdure.model.replies import AnyReply
-from perdure.model.states import WorkflowState, read, stored
+from perdure.model.states import Status, WorkflowState, read, stored
 from perdure.model.tasks import Task
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ encode_headers: Final[Callable[[tuple[RecordHeader, ...]], bytes]] = _encoder.en
 
 def encode_state(state: WorkflowState) -> bytes:
     """A state, as older versions read it, too."""
-    return _encoder.encode(stored(state))
+    return _encoder.encode(state if state.status is not Status.PAUSED else stored(state))
 
 
 def decode_event_record(data: bytes) -> EventRecord:

@@ -727,15 +727,21 @@ def _waits(run: RunState, limit: int) -> list[Wait]:
     waited_for: Iterable[tuple[int, ActivityState]] = run.activities.items()
     if (abandoned := run.abandoned) is not None:
         waited_for = ((number, each) for number, each in waited_for if number not in abandoned)
-    return [_wait(run, number, each) for number, each in islice(waited_for, limit)]
+    return [
+        Wait("activity", each.name, number, each.attempt, each.scheduled_at, each.retry_at)
+        if each.status is not _S.DEFERRED and each.status is not _S.EXHAUSTED
+        else _other_wait(run, number, each)
+        for number, each in islice(waited_for, limit)
+    ]
 
 
-def _wait(run: RunState, number: int, activity: ActivityState) -> Wait:
-    kind, due_at = "activity", activity.retry_at
-    if activity.status is _S.DEFERRED and run.later is not None:
-        kind, due_at = "answer", run.later[number].expires_at
-    elif activity.status is _S.EXHAUSTED:
-        kind = "decision"
+def _other_wait(run: RunState, number: int, activity: ActivityState) -> Wait:
+    """The wait for an answer from outside, or for an operator."""
+    kind, due_at = "decision", activity.retry_at
+    if activity.status is _S.DEFERRED:
+        kind = "activity"
+        if run.later is not None:
+            kind, due_at = "answer", run.later[number].expires_at
     return Wait(kind, activity.name, number, activity.attempt, activity.scheduled_at, due_at)
 
 
