@@ -31,8 +31,6 @@ _NO_LINE: Final = "a type of yours"
 _SIGNAL: Final = getattr(signal, "SIGUSR2", None)
 _prototype = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)
 _raise_in = _prototype(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
-_clear_prototype = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
-_clear_in = _clear_prototype(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
 
 
 class Blocked(BaseException):
@@ -139,7 +137,8 @@ class Watchdog:
 
     def _settle(self) -> None:
         with self._lock:  # not while it is firing
-            _clear_in(self._thread_id, None)
+            if self._handler is None:
+                _take_back(self._thread_id)
             self._fired_in = None
         raise Blocked
 
@@ -189,6 +188,25 @@ class Watchdog:
         """Raise in workflow code only: the loop around it must stay consistent."""
         if self._activation is not None and self._activation is self._fired_in and _author_line(frame):
             raise Blocked
+
+
+class _TakenBack(BaseException):
+    """Replaces an asynchronous exception that has not arrived."""
+
+
+def _take_back(thread_id: int) -> None:
+    """Take back an exception for this thread that may not have arrived.
+
+    Another one replaces it, and arrives here. To set none would do the first half, but until Python
+    3.13 the interpreter then believes for ever that an exception is on its way: all code runs more
+    slowly, and a debugger or a profiler hangs.
+    """
+    try:
+        _raise_in(thread_id, _TakenBack)
+        while True:  # it arrives where a loop begins again
+            pass
+    except _TakenBack:
+        pass
 
 
 def _author_line(frame: FrameType | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -105,6 +106,42 @@ def test_it_works_in_a_thread_that_is_not_the_main_one(
     thread.join(30)
     assert [type(result) for result in results] == [Blocked, str]
     assert results[0].where.startswith(__file__)
+
+
+AFTERWARDS: Final = """
+import sys, threading
+from perdure.replay.watchdog import Blocked, Watchdog
+
+def fire():
+    watchdog = Watchdog(60.0)
+    watchdog.enter("run-1")
+    watchdog._fired_in = watchdog._activation  # it fires, and nothing arrives before the end
+    try:
+        watchdog.leave()
+    except Blocked:
+        print("blocked")
+    watchdog.stop()
+
+if sys.argv[1] == "main":
+    fire()
+else:
+    thread = threading.Thread(target=fire)
+    thread.start()
+    thread.join()
+sys.setprofile(lambda *_: None)
+(lambda: None)()
+print("profiled")
+"""
+
+
+@pytest.mark.parametrize("thread", ["main", "another"])
+def test_a_profiler_works_after_an_interruption(thread: str) -> None:
+    """CPython 3.11 and 3.12 hang in the first traced call while they believe that an asynchronous
+    exception is on its way.
+    """
+    command = [sys.executable, "-c", AFTERWARDS, thread]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["blocked", "profiled"], done.stderr
 
 
 def test_a_query_that_blocks_is_interrupted(watchdog: Watchdog, driven: Driven) -> None:
