@@ -112,13 +112,13 @@ UNPAUSE: Final = "unpause"
 
 def stored(state: WorkflowState) -> WorkflowState:
     """The state as it is written. The statuses on the wire never change: to a reader of an older
-    version, a paused run is a suspended one. Its first wait says that it is paused.
+    version, a paused run is a suspended one. One of its waits says that it is paused.
     """
     return replace(state, status=Status.SUSPENDED) if state.status is Status.PAUSED else state
 
 
 def read(state: WorkflowState) -> WorkflowState:
     """The state that was written as this one."""
-    if state.status is Status.SUSPENDED and state.waits and state.waits[0].kind == UNPAUSE:
+    if state.status is Status.SUSPENDED and any(wait.kind == UNPAUSE for wait in state.waits):
         return replace(state, status=Status.PAUSED)
     return state
