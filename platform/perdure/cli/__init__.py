@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         wrong.show()
         _print_error(USAGE, wrong.format_message())
         sys.exit(ExitCode.USAGE)
+    except typer.Abort:  # a question was not answered with yes
+        _print_error(USAGE, "not confirmed: nothing was done")
+        _exit("not confirmed: nothing was done")
     except (ClientError, InfrastructureError, UsageError) as error:
         message = as_options(one_line(error))
         _print_error(kind_of(error), message, error)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+import typer
 import typer.main
 
 from perdure import cli, errors
@@ -178,3 +179,17 @@ def test_a_new_project_is_a_document(
 
     found = json.loads(out)
     assert (code, found["directory"], "app.py" in found["files"]) == (0, "shop", True)
+
+
+def test_a_question_that_is_not_answered_with_yes_ends_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise typer.Abort
+
+    monkeypatch.setattr(workflow, "ask_of", refuse)
+
+    code, out, err = ended(capsys, "workflow", "pause", "a", "--json")
+
+    assert (code, json.loads(out)["error"]["kind"]) == (1, "usage")
+    assert err == "perdure: not confirmed: nothing was done\n"
